@@ -1,0 +1,128 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wire holds the routing protocol's own bytes: the routing block, busy
+// receipts, the route record, what a router asks a node, and the public draw.
+//
+// It parses, prints, signs and verifies; it does not dial, log, read a clock
+// or draw randomness. The specification is docs/spec/routing.md. Every Parse
+// accepts one spelling of a value and refuses all others.
+package wire
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// The two names a client can address inside the outer encapsulation. They are
+// not in any DNS; the gateway maps each to one configured address.
+const (
+	RouterAuthority = "router.sotto"
+	BankAuthority   = "bank.sotto"
+)
+
+// Sizes and bounds of the protocol.
+const (
+	// RoutingBlockSize is the size of every routing block, in bytes. The area
+	// after the fields is zero until payments use it.
+	RoutingBlockSize = 1024
+	// BusyReceiptSize is the size of a busy receipt, in bytes.
+	BusyReceiptSize = 32 + 32 + 8 + 1 + 1 + 64
+	// MaxCandidates is the most candidates that a request can name.
+	MaxCandidates = 8
+	// MaxAttempts is how often one draw of candidates may be tried.
+	MaxAttempts = 3
+	// RouteRecordSize is the size of every route record, in bytes.
+	RouteRecordSize = 3 + MaxCandidates*BusyReceiptSize
+
+	version = 1
+)
+
+// PaymentNone is the payment mode without tickets and coins.
+const PaymentNone = 0
+
+// ErrMalformed is the one error of every Parse in this package.
+var ErrMalformed = errors.New("wire: malformed message")
+
+// A RoutingBlock precedes the sealed-request header in what a client sends to
+// the router:
+//
+//	struct {
+//	    uint8  version = 1;
+//	    uint8  payment;        /* 0: none */
+//	    uint64 epoch;
+//	    uint8  attempt;        /* 0..2 */
+//	    opaque zero[1013];     /* the payment's area, zero in mode none */
+//	} RoutingBlock;            /* 1024 bytes */
+type RoutingBlock struct {
+	Payment uint8  // only [PaymentNone] exists
+	Epoch   uint64 // the epoch whose keys the request is sealed to
+	Attempt uint8  // how often this draw was tried before
+}
+
+// Append appends the block to b. It panics on a block that
+// [ParseRoutingBlock] would refuse: such a block is a mistake of the caller.
+func (r RoutingBlock) Append(b []byte) []byte {
+	if r.Payment != PaymentNone || r.Attempt >= MaxAttempts {
+		panic("wire: internal error: invalid routing block")
+	}
+	n := len(b)
+	b = append(b, version, r.Payment)
+	b = binary.BigEndian.AppendUint64(b, r.Epoch)
+	b = append(b, r.Attempt)
+	return append(b, zeros[:RoutingBlockSize-(len(b)-n)]...)
+}
+
+// ParseRoutingBlock parses exactly one block.
+func ParseRoutingBlock(b []byte) (RoutingBlock, error) {
+	if len(b) != RoutingBlockSize || b[0] != version || b[1] != PaymentNone || b[10] >= MaxAttempts || !isZero(b[11:]) {
+		return RoutingBlock{}, ErrMalformed
+	}
+	return RoutingBlock{Payment: b[1], Epoch: binary.BigEndian.Uint64(b[2:]), Attempt: b[10]}, nil
+}
+
+var zeros [RouteRecordSize]byte
+
+func isZero(b []byte) bool {
+	for _, v := range b {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+const drawLabel = "sotto draw v1"
+
+// DrawOrder returns the order in which the candidates ids may be tried: their
+// indexes by ascending
+//
+//	rank_i = SHA-256("sotto draw v1" || header hash || beacon || id_i)
+//
+// Everybody who knows the request's header and the epoch's beacon computes the
+// same order; nobody chooses it, because the header hash covers fresh
+// randomness of the client and the beacon is fixed before.
+func DrawOrder(headerHash, beacon [32]byte, ids [][32]byte) []int {
+	type ranked struct {
+		rank  [32]byte
+		index int
+	}
+	var few [MaxCandidates]ranked
+	rs := few[:0]
+	var in [len(drawLabel) + 96]byte
+	copy(in[:], drawLabel)
+	copy(in[len(drawLabel):], headerHash[:])
+	copy(in[len(drawLabel)+32:], beacon[:])
+	for i, id := range ids {
+		copy(in[len(drawLabel)+64:], id[:])
+		rs = append(rs, ranked{sha256.Sum256(in[:]), i})
+	}
+	slices.SortStableFunc(rs, func(a, b ranked) int { return slices.Compare(a.rank[:], b.rank[:]) })
+	order := make([]int, len(rs))
+	for i, r := range rs {
+		order[i] = r.index
+	}
+	return order
+}
