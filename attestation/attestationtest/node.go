@@ -1,0 +1,163 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package attestationtest
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/mlkem"
+	"crypto/rand"
+	"crypto/sha256"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/attestation/evidence"
+)
+
+// A Node is a SIMULATED node that booted the lab image on a [Chip] with a
+// [SoftTPM]: evidence in milliseconds, without C. Lab nodes that serve prompts
+// use a TPM simulator and attestation/collect instead.
+type Node struct {
+	TPM      *SoftTPM
+	Chip     *Chip
+	EventLog []byte
+	Config   []byte
+
+	NodeKey ed25519.PrivateKey
+	PQ      *mlkem.DecapsulationKey768 // the two halves of the REK
+	EC      *ecdh.PrivateKey
+
+	// Tamper, if set, changes the key statement before anything is made over it.
+	Tamper func(*evidence.KeyStatement)
+}
+
+// NodeSpec says how a node comes up. All fields are optional but the first two.
+type NodeSpec struct {
+	Name     string
+	Config   []byte // measured configuration
+	Events   []Event
+	EventLog []byte // claimed, where it should differ from Events
+	TamperAK func(*tpm2.TPMTPublic)
+}
+
+// NewNode boots a node on a new chip of the root.
+func NewNode(r *Root, s NodeSpec) (*Node, error) {
+	n := &Node{Config: s.Config}
+	var err error
+	if n.Chip, err = r.NewChip(s.Name); err != nil {
+		return nil, err
+	}
+	if n.TPM, err = NewSoftTPM(s.TamperAK); err != nil {
+		return nil, err
+	}
+	events := s.Events
+	if events == nil {
+		events = Events()
+	}
+	if n.EventLog, err = Play(context.Background(), n.TPM, events); err != nil {
+		return nil, err
+	}
+	if s.EventLog != nil {
+		n.EventLog = s.EventLog
+	}
+	if err = n.TPM.Extend(context.Background(), evidence.ConfigPCR, sha256.Sum256(n.Config)); err != nil {
+		return nil, err
+	}
+	return n, n.Rekey()
+}
+
+// Rekey draws new keys.
+func (n *Node) Rekey() error {
+	var err error
+	if _, n.NodeKey, err = ed25519.GenerateKey(rand.Reader); err != nil {
+		return err
+	}
+	if n.PQ, err = mlkem.GenerateKey768(); err != nil {
+		return err
+	}
+	n.EC, err = ecdh.P256().GenerateKey(rand.Reader)
+	return err
+}
+
+// ID returns the node's identifier.
+func (n *Node) ID() [32]byte { return evidence.NodeID(n.TPM.Name()) }
+
+// REK returns the node's request encryption key.
+func (n *Node) REK() []byte {
+	return append(n.PQ.EncapsulationKey().Bytes(), n.EC.PublicKey().Bytes()...)
+}
+
+// Public returns the public half of the node key.
+func (n *Node) Public() ed25519.PublicKey { return n.NodeKey.Public().(ed25519.PublicKey) }
+
+// Epoch makes epoch evidence over the hash of a checkpoint note.
+func (n *Node) Epoch(epoch uint64, checkpoint [32]byte) (*evidence.Bundle, error) {
+	s := evidence.KeyStatement{Epoch: epoch, NodeID: n.ID(), REK: [evidence.REKSize]byte(n.REK()), NodeKey: [32]byte(n.Public()),
+		ConfigHash: sha256.Sum256(n.Config), LogHash: sha256.Sum256(n.EventLog), Checkpoint: checkpoint}
+	if n.Tamper != nil {
+		n.Tamper(&s)
+	}
+	statement := s.Append(nil)
+	outside := evidence.CreationQualifier(statement)
+	creation, err := n.TPM.CertifyREK(n.EC.PublicKey(), evidence.SealPCRs(), outside[:])
+	if err != nil {
+		return nil, err
+	}
+	qualifier := evidence.EpochQualifier(statement, s.GPUDigest)
+	quote, err := n.TPM.Quote(qualifier[:], evidence.QuotePCRs())
+	if err != nil {
+		return nil, err
+	}
+	report, err := n.Chip.Report(context.Background(), evidence.ReportData(n.TPM.Public(), qualifier))
+	if err != nil {
+		return nil, err
+	}
+	return &evidence.Bundle{Pieces: []evidence.Piece{
+		{Kind: evidence.KindKeyStatement, Data: statement},
+		{Kind: evidence.KindConfig, Data: n.Config},
+		{Kind: evidence.KindEventLog, Data: n.EventLog},
+		{Kind: evidence.KindAKPublic, Data: n.TPM.Public()},
+		{Kind: evidence.KindQuote, Data: quote.Attest},
+		{Kind: evidence.KindQuoteSig, Data: quote.Signature},
+		{Kind: evidence.KindPCRs, Data: evidence.PCRs(quote.PCRs).Append(nil)},
+		{Kind: evidence.KindREKPublic, Data: creation.Public},
+		{Kind: evidence.KindREKParent, Data: creation.ParentPublic},
+		{Kind: evidence.KindCreationData, Data: creation.CreationData},
+		{Kind: evidence.KindCreation, Data: creation.Attest},
+		{Kind: evidence.KindCreationSig, Data: creation.Signature},
+		{Kind: evidence.KindSNPReport, Data: report.Report},
+		{Kind: evidence.KindSNPCert, Data: report.Cert},
+		{Kind: evidence.KindSNPCRL, Data: report.CRL},
+	}}, nil
+}
+
+// Freshness makes freshness evidence over the hash of a checkpoint note.
+func (n *Node) Freshness(epochDigest, checkpoint [32]byte) (*evidence.Bundle, error) {
+	qualifier := evidence.FreshQualifier(epochDigest, checkpoint)
+	quote, err := n.TPM.Quote(qualifier[:], evidence.QuotePCRs())
+	if err != nil {
+		return nil, err
+	}
+	return &evidence.Bundle{Pieces: []evidence.Piece{
+		{Kind: evidence.KindFreshQuote, Data: quote.Attest},
+		{Kind: evidence.KindFreshQuoteSig, Data: quote.Signature},
+		{Kind: evidence.KindFreshPCRs, Data: evidence.PCRs(quote.PCRs).Append(nil)},
+	}}, nil
+}
+
+// References returns what a log that listed this node would say of it. The
+// evidence digest is that of epoch.
+func (n *Node) References(epoch *evidence.Bundle, number uint64, early, late attestation.Checkpoint) attestation.References {
+	c, err := evidence.ParseConfig(n.Config)
+	if err != nil {
+		c = new(evidence.Config)
+	}
+	payment, _ := c.PaymentMode()
+	return attestation.References{
+		Epoch: number, EvidenceDigest: epoch.Digest(), NodeID: n.ID(), REK: n.REK(), NodeKey: n.Public(),
+		EpochCheckpoint: early, FreshCheckpoint: late, Model: c.Model, WeightsDigest: c.WeightsDigest(), Payment: payment,
+	}
+}

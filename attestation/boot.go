@@ -1,0 +1,128 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package attestation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sotto-project/sotto/attestation/evidence"
+	"github.com/sotto-project/sotto/attestation/internal/eventlog"
+	"github.com/sotto-project/sotto/attestation/internal/refuse"
+)
+
+// checkLog replays the event log. The configuration's PCR and IMA's belong to
+// the running system: a log that claims events in them tells of something else.
+func checkLog(v *verification) (outcome, error) {
+	l, err := eventlog.Parse(v.piece(evidence.KindEventLog))
+	if err != nil {
+		return outcome{}, refuse.As(refuse.LogFormat, "%v", err)
+	}
+	if l.Touches(evidence.ConfigPCR) || l.Touches(10) {
+		return outcome{}, refuse.As(refuse.LogReplay, "event log has events of the running system")
+	}
+	replayed := l.Replay()
+	for _, i := range evidence.SealPCRs() {
+		if quoted := v.pcrs[i]; i != evidence.ConfigPCR && replayed[i] != quoted {
+			return outcome{}, refuse.As(refuse.LogReplay, "PCR %d replays to %x.., quoted %x..", i, replayed[i][:8], quoted[:8])
+		}
+	}
+	v.log = l
+	return outcome{got: fmt.Sprintf("%d events", len(l.Events))}, nil
+}
+
+// checkComponents compares final values with the release's. Kernel registers
+// come first, so that another kernel is called one.
+func checkComponents(v *verification) (outcome, error) {
+	for _, i := range []int{4, 9, 11} {
+		if got, want := v.pcrs[i], v.image.PCRs[i]; got != want {
+			return outcome{}, refuse.As(refuse.Kernel, "PCR %d is %x.., %s has %x..", i, got[:8], v.image.Name, want[:8])
+		}
+	}
+	for _, i := range []int{0, 2} {
+		if want, ok := v.image.PCRs[i]; ok && v.pcrs[i] != want {
+			return outcome{}, refuse.As(refuse.Image, "PCR %d (firmware) is not that of %s", i, v.image.Name)
+		}
+	}
+	return outcome{expected: "PCRs 4, 9, 11 of " + v.image.Name, got: "equal"}, nil
+}
+
+// logRefusal maps what the event log says of itself.
+func logRefusal(err error, what string) error {
+	if errors.Is(err, eventlog.ErrDigest) {
+		return refuse.As(refuse.LogDigest, "%s: %v", what, err)
+	}
+	return refuse.As(refuse.LogDerived, "%s: %v", what, err)
+}
+
+// checkCommandLine compares bytes: there is no parser here to disagree with the
+// kernel's. Only for the sake of the message is an unknown root told apart.
+func checkCommandLine(v *verification) (outcome, error) {
+	line, err := v.log.CommandLine()
+	if err != nil {
+		return outcome{}, logRefusal(err, "command line")
+	}
+	if slices.Contains(v.image.CommandLines, line) {
+		return outcome{got: fmt.Sprintf("%q", line)}, nil
+	}
+	out := outcome{expected: fmt.Sprintf("one of %q", v.image.CommandLines), got: fmt.Sprintf("%.200q", line)}
+	rest, ok := cutRootHash(line)
+	for _, known := range v.image.CommandLines {
+		if want, has := cutRootHash(known); ok && has && rest == want {
+			return out, refuse.As(refuse.Verity, "unknown dm-verity root")
+		}
+	}
+	return out, refuse.As(refuse.Cmdline, "command line is not the release's")
+}
+
+// cutRootHash removes the value of the one roothash= option.
+func cutRootHash(line string) (string, bool) {
+	const option = "roothash="
+	if strings.Count(line, option) != 1 {
+		return "", false
+	}
+	before, after, _ := strings.Cut(line, option)
+	_, after, _ = strings.Cut(after, " ")
+	return before + option + " " + after, true
+}
+
+func checkSecureBoot(v *verification) (outcome, error) {
+	on, err := v.log.SecureBoot()
+	switch {
+	case errors.Is(err, eventlog.ErrAbsent) && v.p.AllowSecureBootOff:
+		return outcome{got: "not said", gap: "Secure Boot: the events do not say"}, nil
+	case err != nil:
+		return outcome{}, logRefusal(err, "Secure Boot")
+	case !on && !v.p.AllowSecureBootOff:
+		return outcome{}, refuse.As(refuse.SecureBoot, "the firmware measured Secure Boot as off")
+	case !on:
+		return outcome{got: "off", gap: "Secure Boot: off"}, nil
+	}
+	return outcome{got: "on, from the firmware's own event"}, nil
+}
+
+func checkConfig(v *verification) (outcome, error) {
+	if want := evidence.ConfigPCRValue(v.statement.ConfigHash); v.pcrs[evidence.ConfigPCR] != want {
+		return outcome{}, refuse.As(refuse.Config, "PCR %d does not hold this configuration alone", evidence.ConfigPCR)
+	}
+	c, err := evidence.ParseConfig(v.piece(evidence.KindConfig))
+	if err != nil {
+		return outcome{}, refuse.As(refuse.Config, "%v", err)
+	}
+	payment, _ := c.PaymentMode()
+	switch {
+	case c.Simulated != v.p.Roots.Simulated():
+		return outcome{}, refuse.As(refuse.Simulated, "configuration says simulated: %t", c.Simulated)
+	case c.Model != v.refs.Model:
+		return outcome{}, refuse.As(refuse.Model, "node serves %q, listed for %q", c.Model, v.refs.Model)
+	case c.WeightsDigest() != v.refs.WeightsDigest:
+		return outcome{}, refuse.As(refuse.Model, "weights %s, listed %x", c.Weights, v.refs.WeightsDigest)
+	case payment != v.refs.Payment:
+		return outcome{}, refuse.As(refuse.Payment, "node runs with payment %q, the statement says %d", c.Payment, v.refs.Payment)
+	}
+	v.config = c
+	return outcome{expected: v.refs.Model, got: fmt.Sprintf("%q, payment %s", c.Model, c.Payment)}, nil
+}

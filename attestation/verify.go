@@ -1,0 +1,164 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package attestation
+
+import (
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation/evidence"
+	"github.com/sotto-project/sotto/attestation/internal/eventlog"
+	"github.com/sotto-project/sotto/attestation/internal/refuse"
+	"github.com/sotto-project/sotto/attestation/internal/snp"
+	"github.com/sotto-project/sotto/attestation/internal/tpm"
+)
+
+// AMDRoots returns the certificates that AMD publishes for EPYC Milan and Genoa.
+func AMDRoots() Roots { return snp.AMD() }
+
+// ParseEvidence reads the two bundles as they travel. fresh may be empty, which
+// only a policy with [Policy.WithoutFreshness] accepts. Its errors are those of
+// [Verify], att.size and att.format, without a report.
+func ParseEvidence(epoch, fresh []byte) (Evidence, error) {
+	var ev Evidence
+	var err error
+	if ev.Epoch, err = parseBundle(epoch); err != nil || len(fresh) == 0 {
+		return ev, err
+	}
+	ev.Freshness, err = parseBundle(fresh)
+	return ev, err
+}
+
+func parseBundle(b []byte) (*evidence.Bundle, error) {
+	out, err := evidence.Parse(b)
+	if err == nil {
+		return out, nil
+	}
+	e := &RefusalError{Code: refuse.Format, Detail: err.Error()}
+	if errors.Is(err, evidence.ErrSize) {
+		e.Code = refuse.Size
+	}
+	e.Hint = hints[e.Code]
+	return nil, e
+}
+
+// Verify decides whether evidence proves what refs say about a node and whether
+// p allows such a node. It returns a result with a report, or a *[RefusalError]
+// that carries the report up to the step that failed. It never waits, dials,
+// reads a clock or keeps anything; its arguments are not changed.
+func Verify(ev Evidence, p *Policy, refs References, now time.Time) (*Result, error) {
+	v := &verification{ev: ev, p: p, refs: refs, now: now, report: &Report{
+		Node: refs.NodeID, NodeHex: hex.EncodeToString(refs.NodeID[:]), Time: now, Simulated: p != nil && p.Roots.Simulated(),
+	}}
+	for _, s := range steps {
+		out, err := s.check(v)
+		step := Step{ID: s.id, What: s.what, Source: s.source, Meaning: s.meaning, Vouches: s.vouches,
+			Expected: out.expected, Got: out.got, Gap: out.gap, Verdict: Verified}
+		switch {
+		case s.ofEpoch:
+			step.Age = now.Sub(refs.EpochCheckpoint.Time)
+		case s.ofFresh && !refs.FreshCheckpoint.Time.IsZero():
+			step.Age = now.Sub(refs.FreshCheckpoint.Time)
+		}
+		if err != nil {
+			return nil, v.refuse(step, err)
+		}
+		if out.gap != "" {
+			step.Verdict = VerifiedWithGaps
+		}
+		v.report.add(step)
+	}
+	return v.result(), nil
+}
+
+// A verification is one run of [Verify]: inputs, and what earlier steps found
+// out for later ones.
+type verification struct {
+	ev     Evidence
+	p      *Policy
+	refs   References
+	now    time.Time
+	report *Report
+
+	statement *evidence.KeyStatement
+	ak        *tpm.AK
+	pcrs      evidence.PCRs
+	quote     *tpm.Attest
+	log       *eventlog.Log
+	config    *evidence.Config
+	genuine   *snp.Genuine
+	image     *Image
+}
+
+// piece returns a piece of epoch evidence; that all are there was checked.
+func (v *verification) piece(k evidence.Kind) []byte { b, _ := v.ev.Epoch.Get(k); return b }
+
+func (v *verification) refuse(step Step, err error) error {
+	e := &RefusalError{Code: refuse.Format, Detail: err.Error(), Node: v.refs.NodeID, Report: v.report}
+	var r *refuse.Error
+	if errors.As(err, &r) {
+		e.Code, e.Detail = r.Code, r.Detail
+	}
+	e.Hint = hints[e.Code]
+	step.Verdict, step.Code, step.Gap = Failed, e.Code, ""
+	if step.Got == "" {
+		step.Got = e.Detail
+	}
+	v.report.add(step)
+	return e
+}
+
+func (v *verification) result() *Result {
+	r := &Result{
+		NodeID: v.statement.NodeID, Epoch: v.statement.Epoch, REK: append([]byte(nil), v.statement.REK[:]...),
+		NodeKey: ed25519.PublicKey(append([]byte(nil), v.statement.NodeKey[:]...)),
+		Model:   v.config.Model, WeightsDigest: v.config.WeightsDigest(), Payment: v.refs.Payment,
+		Image: v.image.Name, Measurement: v.genuine.Measurement, Product: v.genuine.Product, Simulated: v.p.Roots.Simulated(),
+		NotBefore: v.refs.EpochCheckpoint.Time, Report: v.report,
+	}
+	if v.genuine.CSP == "" {
+		r.Chip = v.genuine.ChipID
+	}
+	if !v.p.WithoutFreshness {
+		r.FreshSince = v.refs.FreshCheckpoint.Time
+	}
+	return r
+}
+
+// Error names the code, the node, what was found and what to do next.
+func (e *RefusalError) Error() string {
+	s := fmt.Sprintf("%s: node %x: %s", e.Code, e.Node[:8], e.Detail)
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// hints say what a user or operator can do next.
+var hints = map[Code]string{
+	refuse.Policy:     "complete the policy and references; an empty field never means that a check is skipped",
+	refuse.Size:       "drop this node; honest evidence is a few kilobytes",
+	refuse.Absent:     "ask the node's operator for complete evidence",
+	refuse.Format:     "drop this node, or upgrade if it speaks a newer version",
+	refuse.Digest:     "fetch the pack again from another mirror; if it stays, report it",
+	refuse.Epoch:      "fetch the current statement and evidence; a node that restarted has to be listed again",
+	refuse.Nonce:      "fetch the pack again; if it stays, evidence is being replayed",
+	refuse.Stale:      "fetch newer evidence; check that the relay and mirrors are not holding it back",
+	refuse.Clock:      "check the local clock",
+	refuse.Simulated:  "lab evidence is for sotto-lab only",
+	refuse.CRL:        "the operator has to ship a current revocation list",
+	refuse.Revoked:    "the vendor revoked this hardware; do not use the node",
+	refuse.TCB:        "the operator has to update firmware",
+	refuse.TCBCert:    "the operator has to fetch the certificate for the running firmware",
+	refuse.Product:    "name the product in the policy only if its known attacks are acceptable to you",
+	refuse.Platform:   "the operator has to change host or guest settings; a policy can waive the bit by name",
+	refuse.Inventory:  "the chip has to be enrolled in the log",
+	refuse.Image:      "the software is not a known release; do not use the node",
+	refuse.Revocation: "the release was withdrawn; the operator has to update",
+	refuse.GPUAbsent:  "set allow_no_gpu to accept nodes whose GPU is not attested",
+	refuse.REKName:    "keys and evidence belong to different nodes; report it",
+}
