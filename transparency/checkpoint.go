@@ -1,0 +1,251 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transparency
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// MaxClockSkew is how far a local clock may lie behind the witnesses' before
+// [Checkpoint.Age] calls it wrong. It forgives drift; no window is widened by it.
+const MaxClockSkew = 2 * time.Minute
+
+// A Checkpoint is a log's size and root as the log signed and witnesses
+// cosigned it (C2SP tlog-checkpoint). Only [Trust.ParseCheckpoint] makes one
+// that has been verified.
+type Checkpoint struct {
+	Origin string
+	Size   uint64   // leaves
+	Root   [32]byte // RFC 6962, Section 2.1
+	Note   []byte   // the bytes as received, signatures included
+
+	// Time is the latest second at which, or after which, Quorum of the trusted
+	// witnesses cosigned: the Quorum-th largest of their times. Fewer than
+	// Quorum liars can move it into the past, where it only looks stale, not
+	// into the future.
+	Time time.Time
+
+	// Cosignatures are the trusted ones, in the order of the Trust.
+	Cosignatures []Cosignature
+
+	quorum int // of the Trust that verified it; 0 if none did
+}
+
+// A Cosignature is one trusted witness's word for a checkpoint.
+type Cosignature struct {
+	Name string
+	Time time.Time
+}
+
+// Hash is SHA-256 over the whole note, so over the witnesses' times too. It is
+// what evidence is bound to.
+func (c *Checkpoint) Hash() [32]byte { return sha256.Sum256(c.Note) }
+
+// ParseCheckpoint verifies a signed note under t: canonical spelling, t's
+// origin, exactly one good signature by the log, no bad and no doubled
+// cosignature by a trusted witness, and at least t.Quorum good ones, none with
+// time zero. Signatures by unknown keys are ignored, as C2SP signed-note asks.
+// Whether the time is recent is the caller's to judge: see [Checkpoint.Age].
+//
+// Refusals: [CodeTrust], [CodeFormat], [CodeOrigin], [CodeSignature],
+// [CodeWitness].
+func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
+	keys, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	text, sigs, err := parseNote(b)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseText(string(text))
+	if err != nil {
+		return nil, err
+	}
+	if c.Origin != t.Origin {
+		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, t.Origin)
+	}
+	c.Note = slices.Clone(b)
+	if found, good := verifyOne(keys.log, text, sigs); !good {
+		return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's key, want one that verifies", c.Origin, found)
+	}
+	for _, w := range keys.witnesses {
+		switch found, good := verifyOne(w, text, sigs); {
+		case found == 0:
+		case !good:
+			return nil, Refuse(CodeWitness, "checkpoint of %q: wrong or doubled cosignature by %q", c.Origin, w.Name())
+		default:
+			when, ok := cosignTime(find(w, sigs))
+			if !ok {
+				return nil, Refuse(CodeWitness, "checkpoint of %q: %q gives no usable time", c.Origin, w.Name())
+			}
+			c.Cosignatures = append(c.Cosignatures, Cosignature{w.Name(), when})
+		}
+	}
+	if n := len(c.Cosignatures); n < t.Quorum {
+		return nil, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", c.Origin, n, t.Quorum)
+	}
+	times := make([]time.Time, len(c.Cosignatures))
+	for i, cs := range c.Cosignatures {
+		times[i] = cs.Time
+	}
+	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
+	c.Time, c.quorum = times[t.Quorum-1], t.Quorum
+	return c, nil
+}
+
+// parseText reads the three lines of a checkpoint. Extension lines, which C2SP
+// discourages, are refused: nobody here would read them.
+func parseText(text string) (*Checkpoint, error) {
+	lines := strings.Split(text, "\n")
+	if len(lines) != 4 || lines[3] != "" || !validOrigin(lines[0]) {
+		return nil, Refuse(CodeFormat, "checkpoint: not origin, size and root on a line each")
+	}
+	size, ok := parseDecimal(lines[1])
+	root, ok2 := decodeBase64(lines[2])
+	if !ok || !ok2 || len(root) != 32 || size > maxTreeSize {
+		return nil, Refuse(CodeFormat, "checkpoint: size or root")
+	}
+	return &Checkpoint{Origin: lines[0], Size: size, Root: [32]byte(root)}, nil
+}
+
+func formatText(origin string, size uint64, root [32]byte) []byte {
+	b := append([]byte(origin), '\n')
+	b = strconv.AppendUint(b, size, 10)
+	b = append(b, '\n')
+	b = base64.StdEncoding.AppendEncode(b, root[:])
+	return append(b, '\n')
+}
+
+func find(v note.Verifier, sigs []signature) []byte {
+	for _, s := range sigs {
+		if s.name == v.Name() && s.hash == v.KeyHash() {
+			return s.sig
+		}
+	}
+	return nil
+}
+
+// verifyOne counts the signatures by v's key and reports whether there is
+// exactly one and it verifies.
+func verifyOne(v note.Verifier, text []byte, sigs []signature) (found int, good bool) {
+	for _, s := range sigs {
+		if s.name == v.Name() && s.hash == v.KeyHash() {
+			found++
+		}
+	}
+	return found, found == 1 && v.Verify(text, find(v, sigs))
+}
+
+// cosignTime reads the time in front of a timestamped signature. Zero means
+// "no statement about time" in C2SP tlog-cosignature, so it is no time.
+func cosignTime(sig []byte) (time.Time, bool) {
+	if len(sig) < 8 {
+		return time.Time{}, false
+	}
+	sec := binary.BigEndian.Uint64(sig)
+	return time.Unix(int64(sec), 0).UTC(), sec > 0 && sec < 1<<40
+}
+
+// CheckInclusion verifies that leaf sits at index in the tree that c commits to
+// (RFC 6962, Section 2.1.1). Refusal: [CodeInclusion].
+func (c *Checkpoint) CheckInclusion(leaf []byte, index uint64, proof [][32]byte) error {
+	if index >= c.Size || c.Size > maxTreeSize {
+		return Refuse(CodeInclusion, "leaf %d: the checkpoint covers %d leaves", index, c.Size)
+	}
+	p := make(tlog.RecordProof, len(proof))
+	for i := range proof {
+		p[i] = tlog.Hash(proof[i])
+	}
+	if err := tlog.CheckRecord(p, int64(c.Size), tlog.Hash(c.Root), int64(index), tlog.RecordHash(leaf)); err != nil {
+		return Refuse(CodeInclusion, "leaf %d of %d: the proof does not lead to the root", index, c.Size)
+	}
+	return nil
+}
+
+// CheckConsistency verifies that c's tree extends old's (RFC 6962, Section
+// 2.1.2). Refusals, with both notes as evidence: [CodeOrigin] (without),
+// [CodeRollback], [CodeFork]; [CodeInclusion] if sizes differ and the proof,
+// which may just be wrong, does not verify.
+func (c *Checkpoint) CheckConsistency(old *Checkpoint, proof [][32]byte) error {
+	if err := c.Extends(old); err != nil || c.Size == old.Size || old.Size == 0 {
+		return err
+	}
+	p := make(tlog.TreeProof, len(proof))
+	for i := range proof {
+		p[i] = tlog.Hash(proof[i])
+	}
+	if err := tlog.CheckTree(p, int64(c.Size), tlog.Hash(c.Root), int64(old.Size), tlog.Hash(old.Root)); err != nil {
+		return Refuse(CodeInclusion, "the proof does not lead from tree %d to tree %d", old.Size, c.Size)
+	}
+	return nil
+}
+
+// Extends compares c with a checkpoint seen before, as far as that goes without
+// a proof: the log must be the same, must not have shrunk ([CodeRollback]) and
+// must not have two roots for one size ([CodeFork]). Both errors carry both
+// notes. A nil old is extended by everything.
+func (c *Checkpoint) Extends(old *Checkpoint) error {
+	switch {
+	case old == nil:
+		return nil
+	case c.Origin != old.Origin:
+		return Refuse(CodeOrigin, "checkpoint of %q after one of %q", c.Origin, old.Origin)
+	case c.Size < old.Size:
+		return &Error{CodeRollback, "the log had " + strconv.FormatUint(old.Size, 10) + " leaves and now shows " + strconv.FormatUint(c.Size, 10), [][]byte{old.Note, c.Note}}
+	case c.Size == old.Size && c.Root != old.Root:
+		return &Error{CodeFork, "two roots for " + strconv.FormatUint(c.Size, 10) + " leaves", [][]byte{old.Note, c.Note}}
+	}
+	return nil
+}
+
+// Age is how long before now the witnesses cosigned c. A checkpoint from the
+// future by more than [MaxClockSkew] is [CodeClockSkew], with the offset named;
+// by less, its age is 0.
+func (c *Checkpoint) Age(now time.Time) (time.Duration, error) {
+	age := now.Sub(c.Time)
+	if age < -MaxClockSkew {
+		return 0, Refuse(CodeClockSkew, "the local clock is behind the witnesses' by at least %v; set it, then try again", (-age).Round(time.Second))
+	}
+	return max(age, 0), nil
+}
+
+// CheckAge judges the witnesses' times: at least a quorum of them must lie
+// between maxAge before now and [MaxClockSkew] after it. If every one lies
+// further in the future the local clock is wrong, [CodeClockSkew]; anything
+// else is [CodeWitness]. A maxAge of zero refuses.
+func (c *Checkpoint) CheckAge(now time.Time, maxAge time.Duration) error {
+	if _, err := c.Age(now); err != nil && c.allAfter(now.Add(MaxClockSkew)) {
+		return err
+	}
+	recent := 0
+	for _, cs := range c.Cosignatures {
+		if age := now.Sub(cs.Time); age >= -MaxClockSkew && age < maxAge {
+			recent++
+		}
+	}
+	if c.quorum < 1 || recent < c.quorum {
+		return Refuse(CodeWitness, "checkpoint of %q: %d cosignatures from the last %v, want %d; by the local clock the newest quorum is %v old",
+			c.Origin, recent, maxAge, c.quorum, now.Sub(c.Time).Round(time.Second))
+	}
+	return nil
+}
+
+func (c *Checkpoint) allAfter(t time.Time) bool {
+	for _, cs := range c.Cosignatures {
+		if !cs.Time.After(t) {
+			return false
+		}
+	}
+	return len(c.Cosignatures) > 0
+}

@@ -1,0 +1,270 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+// A Config is the publisher's YAML file. The operator owns and trusts it; what
+// it says becomes public with the next statement.
+type Config struct {
+	// Listen is the address of the public port, such as "0.0.0.0:8443". Required.
+	Listen string `yaml:"listen"`
+	// TLS is the public port's certificate. Readers need not trust it: what is
+	// served verifies by itself. Without one the port speaks cleartext, which
+	// only the lab has a use for.
+	TLS httpx.TLS `yaml:"tls"`
+	// Metrics is the address of the metrics port. Empty: none.
+	Metrics string `yaml:"metrics"`
+
+	// Dir is the log's directory, made once by CreateLog. It holds the log's
+	// identity: back it up, never restore it beside a log that went on.
+	Dir string `yaml:"dir"`
+	// Origin names the log for ever, such as "example.org/sotto". Required.
+	Origin string `yaml:"origin"`
+
+	// Epoch is how long one lasts. Default 1h.
+	Epoch time.Duration `yaml:"epoch"`
+	// Lead is how long before an epoch ends the next statement is made. Default
+	// a sixth of Epoch.
+	Lead time.Duration `yaml:"lead"`
+	// Freshness is how often the checkpoint is cosigned anew and freshness
+	// evidence collected over it. Default 1m.
+	Freshness time.Duration `yaml:"freshness"`
+	// NodeTimeout bounds one request to one node. Default 20s.
+	NodeTimeout time.Duration `yaml:"node_timeout"`
+	// Patience is how long the first epoch after a start waits for nodes that do
+	// not answer yet, once one does. Default 10s.
+	Patience time.Duration `yaml:"patience"`
+
+	// Nodes are asked for keys and evidence at each epoch. At least one.
+	Nodes []NodeConfig `yaml:"nodes"`
+	// NodeTLS is the client identity that nodes know as publisher.sotto, and the
+	// roots their certificates chain to.
+	NodeTLS httpx.TLS `yaml:"node_tls"`
+	// Policy is a JSON file: which machines may be listed. It protects the
+	// operator's name, not the clients, who decide by their own.
+	Policy string `yaml:"policy"`
+
+	// GatewayKeys are files in application/ohttp-keys format (RFC 9458, Section
+	// 3.2), preferred first. They are read anew for each statement.
+	GatewayKeys []string `yaml:"gateway_keys"`
+	// Payment is "none" or "coins". Required, so that nobody runs for free by
+	// forgetting a line.
+	Payment string `yaml:"payment"`
+	// MintGeneration is the bank's; it only rises.
+	MintGeneration uint64 `yaml:"mint_generation"`
+	// TicketKey is a file with the bank's public ticket key. Empty with "none".
+	TicketKey string `yaml:"ticket_key"`
+	// Models are what nodes may serve.
+	Models []ModelConfig `yaml:"models"`
+	// Releases are what nodes may run, by the digest that the release log holds.
+	Releases []ReleaseConfig `yaml:"releases"`
+}
+
+// A NodeConfig is one node to ask.
+type NodeConfig struct {
+	// Name is for the operator's log. Required, unique.
+	Name string `yaml:"name"`
+	// URL is the node's base URL.
+	URL string `yaml:"url"`
+	// ServerName is the name in the node's certificate; the URL's host if empty.
+	ServerName string `yaml:"server_name"`
+	// Model is the model it is to be listed for, a name in Models.
+	Model string `yaml:"model"`
+	// Claims are published as merely stated, in place of the node's own if given.
+	Claims map[string]string `yaml:"claims"`
+	// Prices, by class, in place of the node's own if given.
+	Prices map[uint8]uint32 `yaml:"prices"`
+}
+
+// A ModelConfig is one model on offer.
+type ModelConfig struct {
+	Name    string   `yaml:"name"`
+	Weights string   `yaml:"weights"` // SHA-256 in hex
+	Context uint32   `yaml:"context"` // tokens
+	APIs    []string `yaml:"apis"`    // "chat", "completions", "embeddings"
+}
+
+// A ReleaseConfig names one release.
+type ReleaseConfig struct {
+	Name   string `yaml:"name"`
+	Digest string `yaml:"digest"` // SHA-256 in hex
+}
+
+// withDefaults fills in what may be left out.
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&c.Epoch, time.Hour}, {&c.Freshness, time.Minute}, {&c.NodeTimeout, 20 * time.Second}, {&c.Patience, 10 * time.Second}} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if c.Lead == 0 {
+		c.Lead = max((c.Epoch / 6).Truncate(time.Second), time.Second)
+	}
+	return c
+}
+
+// Validate checks everything that can be checked without touching a file.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	switch {
+	case c.Listen == "" || c.Dir == "" || c.Origin == "":
+		return errors.New("publish: listen, dir and origin are required")
+	case c.Epoch < 2*time.Second || c.Epoch%time.Second != 0:
+		return fmt.Errorf("publish: epoch: %v is not a whole number of seconds, 2 or more", c.Epoch)
+	case c.Lead < 0 || c.Lead >= c.Epoch || c.Lead%time.Second != 0:
+		return fmt.Errorf("publish: lead: %v is not a whole number of seconds, less than an epoch", c.Lead)
+	case c.Freshness <= 0 || c.NodeTimeout <= 0 || c.Patience < 0:
+		return errors.New("publish: freshness, node_timeout and patience must be positive")
+	case len(c.Nodes) == 0 || len(c.Models) == 0 || len(c.GatewayKeys) == 0:
+		return errors.New("publish: nodes, models and gateway_keys are required")
+	}
+	if _, err := paymentMode(c.Payment); err != nil {
+		return err
+	}
+	models, err := c.models()
+	if err != nil {
+		return err
+	}
+	if _, err := c.releases(); err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, n := range c.Nodes {
+		u, err := url.Parse(n.URL)
+		switch {
+		case n.Name == "" || names[n.Name]:
+			return fmt.Errorf("publish: node %q: name missing or taken", n.Name)
+		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+			return fmt.Errorf("publish: node %q: url", n.Name)
+		case u.Scheme == "http" && c.NodeTLS != (httpx.TLS{}):
+			return fmt.Errorf("publish: node %q: cleartext url beside node_tls", n.Name)
+		case u.Scheme == "https" && (c.NodeTLS.Cert == "" || c.NodeTLS.CA == ""):
+			return fmt.Errorf("publish: node %q: node_tls needs cert, key and ca: nodes and publisher prove themselves to each other", n.Name)
+		case !slices.ContainsFunc(models, func(m statement.Model) bool { return m.Name == n.Model }):
+			return fmt.Errorf("publish: node %q: model %q is not in models", n.Name, n.Model)
+		}
+		names[n.Name] = true
+	}
+	return nil
+}
+
+func paymentMode(s string) (uint8, error) {
+	switch s {
+	case "none":
+		return statement.PaymentNone, nil
+	case "coins":
+		return statement.PaymentCoins, nil
+	}
+	return 0, fmt.Errorf(`publish: payment: %q is neither "none" nor "coins"`, s)
+}
+
+var apiBits = map[string]uint16{
+	"chat": statement.APIChatCompletions, "completions": statement.APICompletions, "embeddings": statement.APIEmbeddings,
+}
+
+// models lists them as a statement does, by name.
+func (c *Config) models() ([]statement.Model, error) {
+	var out []statement.Model
+	for _, m := range c.Models {
+		weights, err := hash(m.Weights)
+		if err != nil {
+			return nil, fmt.Errorf("publish: model %q: weights: %v", m.Name, err)
+		}
+		x := statement.Model{Name: m.Name, Weights: weights, Context: m.Context}
+		for _, api := range m.APIs {
+			bit, ok := apiBits[api]
+			if !ok {
+				return nil, fmt.Errorf("publish: model %q: unknown api %q", m.Name, api)
+			}
+			x.APIs |= bit
+		}
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b statement.Model) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func (c *Config) releases() ([]statement.Release, error) {
+	var out []statement.Release
+	for _, r := range c.Releases {
+		d, err := hash(r.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("publish: release %q: digest: %v", r.Name, err)
+		}
+		out = append(out, statement.Release{Digest: d, Name: r.Name})
+	}
+	slices.SortFunc(out, func(a, b statement.Release) int { return slices.Compare(a.Digest[:], b.Digest[:]) })
+	return out, nil
+}
+
+func hash(s string) (out [32]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(out) {
+		return out, errors.New("not 32 bytes in hex")
+	}
+	return [32]byte(b), nil
+}
+
+// gatewayKeys reads the files anew: the gateway rotates its keys.
+func (c *Config) gatewayKeys() ([][]byte, error) {
+	var out [][]byte
+	for _, path := range c.GatewayKeys {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("publish: gateway keys: %w", err)
+		}
+		keys, err := splitKeys(b)
+		if err != nil {
+			return nil, fmt.Errorf("publish: gateway keys: %s: %v", path, err)
+		}
+		out = append(out, keys...)
+	}
+	return out, nil
+}
+
+// splitKeys cuts application/ohttp-keys into its entries, each a 16-bit length
+// and a KeyConfig (RFC 9458, Section 3.2), without looking into them.
+func splitKeys(b []byte) ([][]byte, error) {
+	var out [][]byte
+	for s := cryptobyte.String(b); !s.Empty(); {
+		var k cryptobyte.String
+		if !s.ReadUint16LengthPrefixed(&k) || k.Empty() {
+			return nil, errors.New("not in application/ohttp-keys format")
+		}
+		out = append(out, k)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no key")
+	}
+	return out, nil
+}
+
+func readSmall(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	if len(b) == 0 || len(b) > 255 {
+		return nil, fmt.Errorf("publish: %s: %d bytes, want 1 to 255", path, len(b))
+	}
+	return b, nil
+}

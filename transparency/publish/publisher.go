@@ -1,0 +1,389 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/metrics"
+	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+// Pauses between attempts to make a statement.
+const (
+	firstRetry = 200 * time.Millisecond
+	maxRetry   = 5 * time.Second
+)
+
+// A Publisher is the honest loop around a [Log]. Run owns all of it but the
+// board, which anybody may read at any time.
+type Publisher struct {
+	cfg    Config
+	policy *attestation.Policy
+	log    *Log
+	dialer *Dialer
+	slog   *slog.Logger
+	reg    *prometheus.Registry
+	meters meters
+	board  Board
+
+	// Replaced by tests of this package only.
+	verify func(attestation.Evidence, *attestation.Policy, attestation.References, time.Time) (*attestation.Result, error)
+	now    func() time.Time
+
+	// Owned by the goroutine of Run.
+	live      map[uint64]*roster // epochs whose nodes are still asked for freshness
+	pending   *attempt
+	pointed   uint64
+	refreshed time.Time // when the last refresh began
+	retryAt   time.Time
+	failures  int               // attempts since the last statement
+	fresh     map[uint64]int    // epoch to nodes that proved themselves at the last refresh
+	unlisted  map[string]string // node name to the code it was last refused with
+}
+
+// Open opens the log of cfg, which [CreateLog] has made, and reads the files
+// cfg names. A nil policy is read from cfg.Policy and trusts AMD's roots. It
+// dials nobody.
+func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	if policy == nil {
+		b, err := os.ReadFile(cfg.Policy)
+		if err != nil {
+			return nil, fmt.Errorf("publish: policy: %w", err)
+		}
+		if policy, err = attestation.ParsePolicy(b); err != nil {
+			return nil, fmt.Errorf("publish: %s: %w", cfg.Policy, err)
+		}
+		policy.Roots = attestation.AMDRoots()
+	}
+	l, err := OpenLog(cfg.Dir, cfg.Origin, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	d, err := NewDialer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p := &Publisher{
+		cfg: cfg, policy: policy, log: l, dialer: d, slog: log, reg: prometheus.NewRegistry(),
+		verify: attestation.Verify, now: time.Now, live: map[uint64]*roster{}, unlisted: map[string]string{},
+	}
+	p.meters = newMeters(p.reg)
+	return p, p.restore()
+}
+
+// Trust is what verifies this publisher's log. Readers get it by another way
+// than from this process.
+func (p *Publisher) Trust() *transparency.Trust { return p.log.Keys().Trust() }
+
+// Board is what the publisher serves.
+func (p *Publisher) Board() *Board { return &p.board }
+
+// Serve listens on the configured ports and runs until ctx ends.
+func (p *Publisher) Serve(ctx context.Context) error {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", p.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return p.ServeOn(ctx, ln)
+}
+
+// ServeOn is [Publisher.Serve] on a listener that is there already. It closes it.
+func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
+	srv := httpx.NewServer(p.board.Handler())
+	if p.cfg.TLS != (httpx.TLS{}) {
+		if srv.TLSConfig, err = p.cfg.TLS.Server(false); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	jobs := []func() error{
+		func() error { return httpx.Serve(ctx, ln, srv) },
+		func() error { return p.Run(ctx) },
+	}
+	if p.cfg.Metrics != "" {
+		jobs = append(jobs, func() error { return metrics.Serve(ctx, p.cfg.Metrics, p.reg) })
+	}
+	ends := make(chan error, len(jobs))
+	for _, job := range jobs {
+		go func() { ends <- job() }() // all of them are waited for below
+	}
+	var all error
+	for range jobs {
+		all = errors.Join(all, <-ends)
+		stop() // one that ends, ends all
+	}
+	return all
+}
+
+// Run makes statements and refreshes evidence until ctx ends. It must run once.
+func (p *Publisher) Run(ctx context.Context) error {
+	defer p.dialer.Close()
+	for ctx.Err() == nil {
+		p.step(ctx)
+		t := time.NewTimer(p.pause(p.now()))
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	return nil
+}
+
+// step does whatever is due.
+func (p *Publisher) step(ctx context.Context) {
+	now := p.now()
+	last := p.log.Last()
+	if (last.Epoch == 0 || !now.Before(last.NextPublic)) && !now.Before(p.retryAt) {
+		p.try(ctx, now, false)
+	}
+	p.point(p.now())
+	if now = p.now(); now.Sub(p.refreshed) < p.cfg.Freshness {
+		return
+	}
+	p.refresh(ctx, now)
+	p.point(p.now())
+	if p.meters.listed.Load() == 0 || p.fresh[p.pointed] > 0 || ctx.Err() != nil {
+		return
+	}
+	// None of the nodes in force proves itself any more: all restarted and lost
+	// their keys, say. Users are not left without until the end of the epoch.
+	if p.failures == 0 {
+		p.slog.Warn("no listed node proves itself; trying an early epoch", "epoch", p.pointed)
+	}
+	if p.try(ctx, p.now(), true); p.failures > 0 {
+		p.refreshed = p.retryAt.Add(-p.cfg.Freshness)
+	}
+	p.point(p.now())
+}
+
+// try makes the next statement and plans the next attempt if that fails.
+func (p *Publisher) try(ctx context.Context, now time.Time, early bool) {
+	err := p.rotate(ctx, now, early)
+	if err == nil {
+		p.retryAt, p.failures = time.Time{}, 0
+		return
+	}
+	p.meters.failed.Inc()
+	p.retryAt = p.now().Add(p.retry())
+	p.failures++
+	if !errors.Is(err, errWaiting) && ctx.Err() == nil {
+		p.slog.Error("no statement made", "error", err)
+	}
+}
+
+// retry is the pause after an attempt that failed: short at first, for a system
+// that is just starting.
+func (p *Publisher) retry() time.Duration {
+	return min(maxRetry, p.cfg.Freshness, firstRetry<<min(p.failures, 5))
+}
+
+// pause is how long until something is due.
+func (p *Publisher) pause(now time.Time) time.Duration {
+	next := p.refreshed.Add(p.cfg.Freshness)
+	last := p.log.Last()
+	for _, t := range []time.Time{last.NextPublic, last.NotBefore, p.retryAt} {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+	}
+	if last.Epoch == 0 || !now.Before(last.NextPublic) {
+		next = p.retryAt
+	}
+	return max(next.Sub(now), 10*time.Millisecond)
+}
+
+// rotate makes the statement after the last one. A scheduled one starts when
+// that ends; an early one now; one after an outage now, with an empty leaf for
+// the time between.
+func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error {
+	start := now.UTC().Truncate(time.Second)
+	if err := p.reload(now); err != nil {
+		return err
+	}
+	last := p.log.Last()
+	number, begin := last.Epoch+1, start
+	outage := last.Epoch > 0 && start.After(last.NotAfter)
+	switch {
+	case outage:
+		number++
+	case last.Epoch > 0 && !early && !last.Empty:
+		begin = last.NotAfter
+	}
+	a, err := p.ask(ctx, number, now)
+	if err != nil {
+		return err
+	}
+	if len(a.members) == 0 {
+		return errors.New("no node could be listed")
+	}
+	patience := p.cfg.Patience
+	if begin.After(now) {
+		patience = min(patience, p.cfg.Lead/2)
+	}
+	if a.unreachable > 0 && now.Sub(a.since) < patience {
+		return errWaiting
+	}
+	if outage {
+		gap := Epoch{Number: number - 1, NotBefore: last.NotAfter, NotAfter: start, Beacon: p.log.Beacon()}
+		if err := p.commit(Empty(gap), nil, now); err != nil {
+			return err
+		}
+	}
+	return p.publish(ctx, a, begin)
+}
+
+// errWaiting says that some nodes do not answer yet and there is time to wait.
+var errWaiting = errors.New("waiting for nodes that do not answer yet")
+
+// publish composes, commits and posts the statement of an attempt.
+func (p *Publisher) publish(ctx context.Context, a *attempt, begin time.Time) error {
+	frame := Epoch{Number: a.epoch, NotBefore: begin, NotAfter: begin.Add(p.cfg.Epoch), Beacon: p.log.Beacon(), Checkpoint: a.checkpoint.Note}
+	r := &roster{epoch: a.epoch, checkpoint: a.checkpoint, members: a.sorted()}
+	st, pack, err := p.cfg.Compose(frame, r.listings(), p.policy)
+	if err != nil {
+		return err
+	}
+	if err := p.saveRoster(r); err != nil {
+		return err
+	}
+	if err := p.commit(st, pack, p.now()); err != nil {
+		return err
+	}
+	p.pending = nil
+	p.live[a.epoch] = r
+	p.meters.rotations.Inc()
+	p.slog.Info("statement public", "epoch", a.epoch, "nodes", len(st.Nodes), "not_before", st.NotBefore, "not_after", st.NotAfter)
+	p.refresh(ctx, p.now()) // before it becomes the latest: its readers want freshness, too
+	return nil
+}
+
+// commit appends a statement and puts it on the board.
+func (p *Publisher) commit(st *statement.Statement, pack *statement.Pack, now time.Time) error {
+	if err := p.log.Commit(st, pack, now); err != nil {
+		return err
+	}
+	return p.post(st.Epoch)
+}
+
+// reload recovers from a write that failed: the disk says what happened.
+func (p *Publisher) reload(now time.Time) error {
+	if !p.log.Broken() {
+		return nil
+	}
+	p.pending = nil
+	if err := p.log.Reload(now); err != nil {
+		return err
+	}
+	return p.restore()
+}
+
+func (p *Publisher) post(epoch uint64) error {
+	signed, err := p.log.Signed(epoch)
+	if err != nil {
+		return err
+	}
+	pack, err := p.log.Pack(epoch)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	p.board.Post(epoch, signed, pack)
+	return nil
+}
+
+// restore puts on the board what the log holds and remembers which node is which.
+func (p *Publisher) restore() error {
+	p.board.Archive(p.log.Signed)
+	last := p.log.Last().Epoch
+	for e := last - min(last, 2); e <= last; e++ {
+		if err := p.post(e); err != nil {
+			return err
+		}
+		if p.live[e] != nil {
+			continue
+		}
+		r, err := p.loadRoster(e)
+		if err != nil {
+			// Its nodes are not asked again; the next epoch lists them anew.
+			p.slog.Warn("roster not restored", "epoch", e, "error", err)
+			r = &roster{epoch: e}
+		}
+		p.live[e] = r
+	}
+	p.point(p.now())
+	return nil
+}
+
+// point makes the statement in force the latest: the highest that has begun.
+func (p *Publisher) point(now time.Time) {
+	last := p.log.Last()
+	in := last
+	for in.Epoch > 0 && now.Before(in.NotBefore) {
+		prev, err := p.log.Statement(in.Epoch - 1)
+		if err != nil {
+			p.slog.Error("log unreadable", "error", err)
+			return
+		}
+		in = prev
+	}
+	maxAge := min(p.cfg.Epoch/60, p.cfg.Freshness)
+	p.board.Point(in.Epoch, maxAge)
+	p.pointed = in.Epoch
+	p.meters.epoch.Store(in.Epoch)
+	p.meters.listed.Store(int64(len(in.Nodes)))
+	p.meters.fresh.Store(int64(p.fresh[in.Epoch]))
+	maps.DeleteFunc(p.live, func(e uint64, _ *roster) bool { return e < in.Epoch })
+}
+
+// refresh cosigns the checkpoint anew and collects freshness evidence over it
+// from all nodes of public epochs.
+func (p *Publisher) refresh(ctx context.Context, now time.Time) {
+	p.refreshed = now
+	note, cp, err := p.log.Checkpoint(now)
+	if err != nil {
+		p.slog.Error("no checkpoint made", "error", err)
+		if err := p.reload(now); err != nil {
+			p.slog.Error("log unreadable", "error", err)
+		}
+		return
+	}
+	items := p.collect(ctx, cp)
+	if ctx.Err() != nil {
+		return
+	}
+	slices.SortFunc(items, func(a, b statement.Fresh) int {
+		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), slices.Compare(a.NodeID[:], b.NodeID[:]))
+	})
+	p.fresh = map[uint64]int{}
+	for _, x := range items {
+		p.fresh[x.Epoch]++
+	}
+	list, err := (&statement.Freshness{Checkpoint: note, Items: items}).Append(nil)
+	if err != nil {
+		p.slog.Error("no freshness list made", "error", err)
+		list = nil
+	}
+	p.board.Refresh(note, list, p.cfg.Freshness/4)
+	p.meters.refreshed.Store(cp.Time.Unix())
+}
