@@ -1,0 +1,276 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package computenode
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sotto-project/sotto/attestation/collect"
+	"github.com/sotto-project/sotto/attestation/collect/tpm"
+	"github.com/sotto-project/sotto/attestation/evidence"
+	"github.com/sotto-project/sotto/computenode/internal/engine"
+	"github.com/sotto-project/sotto/computenode/internal/rek"
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/metrics"
+)
+
+// Hardware is what the machine gives the node.
+type Hardware struct {
+	TPM      *tpm.TPM         // the node is its only user; who opened it closes it, after Serve
+	Reporter collect.Reporter // the confidential VM's firmware
+	EventLog []byte           // TCG event log of this boot
+	// Check says whether the platform is still fit to serve, beyond what the
+	// node checks itself. It may be nil. An error drains the node for good.
+	Check func(ctx context.Context) error
+}
+
+// ErrConfigMeasured: the configuration's register holds something else than
+// this configuration. Another was measured since boot; only a reboot helps.
+var ErrConfigMeasured = errors.New("node: att.config: another configuration was measured since boot")
+
+// A Node is one node. New makes it, Serve runs it.
+type Node struct {
+	cfg      Config
+	hw       Hardware
+	log      *slog.Logger
+	measured []byte
+	engine   *engine.Client
+	keys     *rek.Keys
+	gate     *gate
+	bucket   *bucket
+	opening  chan struct{} // bounds who waits for the TPM
+	meters   meters
+	reg      *prometheus.Registry
+	handler  http.Handler
+
+	making sync.Mutex // held while keys and evidence of an epoch are made
+
+	// Written by Start, before anything is served.
+	collector *collect.Collector
+	id        [32]byte
+	atStart   map[int][32]byte // the seal PCRs
+
+	mu      sync.RWMutex // guards what follows
+	started bool
+	drained bool
+	epochs  map[uint64]*epoch
+	highest uint64 // newest epoch there ever was
+}
+
+// New checks cfg and returns a node that has touched nothing yet.
+func New(cfg Config, hw Hardware, log *slog.Logger) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if hw.TPM == nil || hw.Reporter == nil || log == nil {
+		return nil, errors.New("node: hardware: TPM, reporter and a log are required")
+	}
+	measured, err := cfg.Measured()
+	if err != nil {
+		return nil, fmt.Errorf("node: %v", err)
+	}
+	e, err := engine.New(cfg.Engine.Address, cfg.engineOptions())
+	if err != nil {
+		return nil, fmt.Errorf("node: %v", err)
+	}
+	n := &Node{
+		cfg: cfg, hw: hw, log: log, measured: measured, engine: e,
+		keys:    rek.New(hw.TPM, evidence.SealPCRs()),
+		gate:    newGate(cfg.Running, cfg.Queued),
+		bucket:  newBucket(cfg.Rate, cfg.Burst),
+		opening: make(chan struct{}, 64),
+		reg:     prometheus.NewRegistry(),
+		epochs:  make(map[uint64]*epoch),
+	}
+	n.meters = newMeters(n.reg, n)
+	n.handler = n.routes()
+	return n, nil
+}
+
+// Handler is the node's one HTTP face. Peers are told by their certificates.
+func (n *Node) Handler() http.Handler { return n.handler }
+
+func (n *Node) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /v1/request", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.serveRequest)))
+	mux.Handle("GET /v1/health", httpx.RequirePeer(slices.Concat(n.cfg.Routers, n.cfg.Publishers), http.HandlerFunc(n.serveHealth)))
+	mux.Handle("POST /v1/epoch", httpx.RequirePeer(n.cfg.Publishers, http.HandlerFunc(n.serveEpoch)))
+	mux.Handle("POST /v1/freshness", httpx.RequirePeer(n.cfg.Publishers, http.HandlerFunc(n.serveFreshness)))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { httpx.Problem(w, http.StatusNotFound, "target") })
+	return mux
+}
+
+// ID is the node's identifier, once Start has returned.
+func (n *Node) ID() [32]byte { return n.id }
+
+// Start measures the configuration and makes the attestation key. Nothing is
+// served before: evidence of a node that served first would not hold its
+// configuration (AT-39). It is called once, by Serve, or by tests.
+func (n *Node) Start(ctx context.Context) error {
+	if err := n.measure(ctx); err != nil {
+		return err
+	}
+	ak, err := n.hw.TPM.CreateAK(ctx)
+	if err != nil {
+		return fmt.Errorf("node: attestation key: %v", err)
+	}
+	if n.atStart, err = n.hw.TPM.ReadPCRs(ctx, evidence.SealPCRs()); err != nil {
+		return fmt.Errorf("node: %v", err)
+	}
+	n.collector = &collect.Collector{
+		TPM: n.hw.TPM, AK: ak, Reporter: n.hw.Reporter, EventLog: n.hw.EventLog, Config: n.measured,
+	}
+	n.id = n.collector.NodeID()
+	n.mu.Lock()
+	n.started = true
+	n.mu.Unlock()
+	n.log.Info("node started", "node", fmt.Sprintf("%x", n.id[:8]), "model", n.cfg.Model, "payment", n.cfg.Payment, "simulated", n.cfg.Simulated)
+	return nil
+}
+
+// measure extends the configuration into its register, once a boot. A process
+// that starts again in the same boot finds its own measurement there.
+func (n *Node) measure(ctx context.Context) error {
+	want := evidence.ConfigPCRValue(sha256.Sum256(n.measured))
+	values, err := n.hw.TPM.ReadPCRs(ctx, []int{evidence.ConfigPCR})
+	if err != nil {
+		return fmt.Errorf("node: %v", err)
+	}
+	if values[evidence.ConfigPCR] == [32]byte{} {
+		if err := collect.MeasureConfig(ctx, n.hw.TPM, n.measured); err != nil {
+			return fmt.Errorf("node: %v", err)
+		}
+		if values, err = n.hw.TPM.ReadPCRs(ctx, []int{evidence.ConfigPCR}); err != nil {
+			return fmt.Errorf("node: %v", err)
+		}
+	}
+	if values[evidence.ConfigPCR] != want {
+		return ErrConfigMeasured
+	}
+	return nil
+}
+
+// Serve starts the node and serves until ctx ends; then it lets running
+// requests end, for 10 s at most, and erases its keys. A port that is taken is
+// an error that names it.
+func (n *Node) Serve(ctx context.Context) error {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", n.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return n.ServeOn(ctx, ln)
+}
+
+// ServeOn is [Node.Serve] on a listener of plain TCP, which it closes.
+func (n *Node) ServeOn(ctx context.Context, ln net.Listener) error {
+	defer ln.Close()
+	tc, err := n.cfg.TLS.Server(true)
+	if err != nil {
+		return fmt.Errorf("node: %v", err)
+	}
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	defer n.erase()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var broken error // of the metrics port
+	var helpers sync.WaitGroup
+	helpers.Go(func() { n.watch(ctx) })
+	if n.cfg.Metrics != "" {
+		helpers.Go(func() {
+			if err := metrics.Serve(ctx, n.cfg.Metrics, n.reg); err != nil {
+				broken = fmt.Errorf("node: %w", err)
+				stop()
+			}
+		})
+	}
+	s := httpx.NewServer(n.handler)
+	s.TLSConfig = tc
+	err = httpx.Serve(ctx, ln, s)
+	stop()
+	helpers.Wait()
+	return errors.Join(err, broken)
+}
+
+// erase ends every key. Running answers have what they need already.
+func (n *Node) erase() {
+	n.mu.Lock()
+	n.drained = true
+	for _, e := range n.epochs {
+		clear(e.sign)
+	}
+	clear(n.epochs)
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := n.keys.Close(ctx); err != nil {
+		n.log.Error("keys were erased from memory; the TPM did not confirm its halves", "error", err)
+	}
+	n.engine.Close()
+}
+
+// watch checks the platform and drops what has expired, until ctx ends.
+func (n *Node) watch(ctx context.Context) {
+	t := time.NewTicker(min(n.cfg.SelfCheck, time.Second))
+	defer t.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			n.prune()
+			if now.Sub(last) < n.cfg.SelfCheck && n.keys.Err() == nil {
+				continue
+			}
+			last = now
+			if err := n.check(ctx); err != nil && ctx.Err() == nil {
+				n.log.Error("self check failed: draining, keys erased", "error", err)
+				n.Drain()
+				return
+			}
+		}
+	}
+}
+
+// check is the self check. A TPM that is merely busy is no failure.
+func (n *Node) check(ctx context.Context) error {
+	if err := n.keys.Err(); err != nil {
+		return err
+	}
+	now, err := n.hw.TPM.ReadPCRs(ctx, evidence.SealPCRs())
+	switch {
+	case errors.Is(err, tpm.ErrBusy):
+	case err != nil:
+		return err
+	case !maps.Equal(now, n.atStart):
+		return tpm.ErrPCRMoved
+	}
+	if n.hw.Check == nil {
+		return nil
+	}
+	return n.hw.Check(ctx)
+}
+
+// Drain takes no more requests and erases the keys; requests that were opened
+// run to their end. There is no way back but a new node. The channel is closed
+// when the last has ended.
+func (n *Node) Drain() <-chan struct{} {
+	done := n.gate.close()
+	n.erase()
+	return done
+}
