@@ -1,0 +1,218 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxObject   = 2 << 20          // longest statement or checkpoint, in bytes
+	maxObjects  = 64               // objects in memory
+	maxMemory   = 16 << 20         // their bytes in all
+	maxLoads    = 8                // fetches at a time
+	loadTimeout = 10 * time.Second // for one fetch
+)
+
+// A mirror serves public objects of one upstream from a small memory. Whoever
+// asks learns nothing by being first: every copy is the same, and clients
+// check the signatures in it.
+type mirror struct {
+	base   *url.URL
+	client *http.Client
+	age    time.Duration // of objects that change
+
+	hits, loads, fails atomic.Uint64
+
+	mu      sync.Mutex
+	objects map[string]*object
+	memory  int // bytes of all objects
+	loading map[string]*load
+}
+
+type object struct {
+	body    []byte
+	fetched time.Time
+	used    time.Time
+}
+
+// A load is one fetch under way. done is closed after status and body are set.
+type load struct {
+	done   chan struct{}
+	status int // 200, or what to tell the client
+	code   string
+	body   []byte
+}
+
+func newMirror(base *url.URL, t *http.Transport, age time.Duration) *mirror {
+	return &mirror{
+		base: base, age: age,
+		client: &http.Client{
+			Transport:     t,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		objects: map[string]*object{}, loading: map[string]*load{},
+	}
+}
+
+// statement is GET /v1/statement/latest and GET /v1/statement/{epoch}.
+func (r *Relay) statement(w http.ResponseWriter, req *http.Request) {
+	epoch := req.PathValue("epoch")
+	age := r.mirror.age
+	if epoch != "latest" {
+		n, err := strconv.ParseUint(epoch, 10, 64)
+		if err != nil || strconv.FormatUint(n, 10) != epoch {
+			r.refuse(w, http.StatusNotFound, "path")
+			return
+		}
+		age = 0 // there is only one statement of an epoch
+	}
+	r.object(w, req, "/v1/statement/"+epoch, "application/octet-stream", age)
+}
+
+// checkpoint is GET /v1/checkpoint.
+func (r *Relay) checkpoint(w http.ResponseWriter, req *http.Request) {
+	r.object(w, req, "/v1/checkpoint", "text/plain; charset=utf-8", r.mirror.age)
+}
+
+func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string, age time.Duration) {
+	body, status, code := r.mirror.get(req.Context(), path, age)
+	if status != http.StatusOK {
+		r.refuse(w, status, code)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", ct)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	w.Write(body)
+}
+
+// get returns the object at path, from memory when it is younger than age (age
+// 0: whatever its age), fetched otherwise. When the fetch fails an old copy is
+// better than none: it says itself until when it is valid.
+func (m *mirror) get(ctx context.Context, path string, age time.Duration) (body []byte, status int, code string) {
+	m.mu.Lock()
+	now := time.Now()
+	o := m.objects[path]
+	if o != nil {
+		o.used = now
+		if age == 0 || now.Sub(o.fetched) < age {
+			m.mu.Unlock()
+			m.hits.Add(1)
+			return o.body, http.StatusOK, ""
+		}
+	}
+	l := m.loading[path]
+	switch {
+	case l != nil:
+		m.mu.Unlock()
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, http.StatusGatewayTimeout, "mirror.timeout"
+		}
+	case len(m.loading) >= maxLoads:
+		m.mu.Unlock()
+		return nil, http.StatusServiceUnavailable, "busy"
+	default:
+		l = &load{done: make(chan struct{})}
+		m.loading[path] = l
+		m.mu.Unlock()
+		m.load(ctx, path, l)
+	}
+	if l.status >= 500 && o != nil {
+		return o.body, http.StatusOK, ""
+	}
+	return l.body, l.status, l.code
+}
+
+// load fetches path for everybody who waits for l. It goes on when the first
+// of them leaves.
+func (m *mirror) load(ctx context.Context, path string, l *load) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+	defer cancel()
+	m.loads.Add(1)
+	l.status, l.code = http.StatusBadGateway, "mirror.unreachable"
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.loading, path)
+		if l.status == http.StatusOK {
+			m.keep(path, l.body)
+		}
+		close(l.done)
+	}()
+	body, status, err := m.fetch(ctx, path)
+	switch {
+	case err != nil:
+		m.fails.Add(1)
+	case status == http.StatusNotFound:
+		l.status, l.code = http.StatusNotFound, "mirror.absent"
+	case status == http.StatusOK:
+		l.status, l.code, l.body = http.StatusOK, "", body
+	default:
+		m.fails.Add(1)
+	}
+}
+
+func (m *mirror) fetch(ctx context.Context, path string) ([]byte, int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.base.JoinPath(path).String(), nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set("User-Agent", "")
+	resp, err := m.client.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, resp.StatusCode, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxObject+1))
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(b) == 0 || len(b) > maxObject {
+		return nil, 0, errors.New("relay: mirrored object is empty or too long")
+	}
+	return b, http.StatusOK, nil
+}
+
+// keep stores an object, at the cost of those that were used longest ago. The
+// caller holds m.mu.
+func (m *mirror) keep(path string, body []byte) {
+	m.forget(path)
+	for len(m.objects) >= maxObjects || m.memory+len(body) > maxMemory {
+		oldest := ""
+		for p, o := range m.objects {
+			if oldest == "" || o.used.Before(m.objects[oldest].used) {
+				oldest = p
+			}
+		}
+		if oldest == "" {
+			return
+		}
+		m.forget(oldest)
+	}
+	now := time.Now()
+	m.objects[path] = &object{body, now, now}
+	m.memory += len(body)
+}
+
+func (m *mirror) forget(path string) {
+	if o := m.objects[path]; o != nil {
+		m.memory -= len(o.body)
+		delete(m.objects, path)
+	}
+}

@@ -1,0 +1,181 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package relay_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sotto-project/sotto/relay"
+)
+
+// A log is a publisher under the test's control.
+type log struct {
+	calls  atomic.Int32
+	status atomic.Int32
+	gate   chan struct{} // when set, answers wait for it
+}
+
+func (l *log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n := l.calls.Add(1)
+	if l.gate != nil {
+		<-l.gate
+	}
+	if s := l.status.Load(); s != 200 {
+		http.Error(w, "x", int(s))
+		return
+	}
+	w.Header().Set("Set-Cookie", "id=1")
+	fmt.Fprintf(w, "%s %d", r.URL.Path, n)
+}
+
+func mirrored(t *testing.T, l *log, age time.Duration) *world {
+	ca := newCA(t)
+	l.status.CompareAndSwap(0, 200)
+	base := upstream(t, ca, l)
+	return start(t, ca, upstream(t, ca, echo), func(c *relay.Config) {
+		c.Mirror, c.MirrorCA, c.MirrorAge = base, ca.File(), age
+	})
+}
+
+func (w *world) get(path string) (int, string, http.Header) {
+	w.t.Helper()
+	resp, err := w.http.Get(w.url + path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Header
+}
+
+func TestMirrorServesFromMemory(t *testing.T) {
+	l := &log{}
+	w := mirrored(t, l, 50*time.Millisecond)
+	for range 3 {
+		if code, b, h := w.get("/v1/statement/7"); code != 200 || b != "/v1/statement/7 1" || h.Get("Set-Cookie") != "" {
+			t.Fatalf("got %d %q %v", code, b, h)
+		}
+	}
+	if _, b, h := w.get("/v1/checkpoint"); b != "/v1/checkpoint 2" || !strings.HasPrefix(h.Get("Content-Type"), "text/plain") {
+		t.Errorf("got %q %v", b, h)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if _, b, _ := w.get("/v1/checkpoint"); b != "/v1/checkpoint 3" {
+		t.Errorf("an old checkpoint: %q", b)
+	}
+	if _, b, _ := w.get("/v1/statement/7"); b != "/v1/statement/7 1" {
+		t.Errorf("a statement was fetched twice: %q", b)
+	}
+	if s := w.relay.Stats(); s.MirrorHits != 3 || s.MirrorLoads != 3 || s.MirrorFails != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestMirrorOutage is DS-07 for the publisher: an old copy is better than none.
+func TestMirrorOutage(t *testing.T) {
+	t.Run("DS-07", func(t *testing.T) {
+		l := &log{}
+		w := mirrored(t, l, time.Nanosecond)
+		w.get("/v1/statement/latest")
+		l.status.Store(500)
+		if code, b, _ := w.get("/v1/statement/latest"); code != 200 || b != "/v1/statement/latest 1" {
+			t.Errorf("got %d %q", code, b)
+		}
+		if code, b, _ := w.get("/v1/statement/8"); code != 502 || !strings.Contains(b, "mirror.unreachable") {
+			t.Errorf("got %d %q", code, b)
+		}
+		l.status.Store(200)
+		if code, b, _ := w.get("/v1/statement/8"); code != 200 {
+			t.Errorf("after the outage: %d %q", code, b)
+		}
+	})
+}
+
+func TestMirrorAbsentIsNotRemembered(t *testing.T) {
+	l := &log{}
+	l.status.Store(404)
+	w := mirrored(t, l, time.Hour)
+	if code, b, _ := w.get("/v1/statement/9"); code != 404 || !strings.Contains(b, "mirror.absent") {
+		t.Errorf("got %d %q", code, b)
+	}
+	l.status.Store(200)
+	if code, _, _ := w.get("/v1/statement/9"); code != 200 {
+		t.Errorf("got %d", code)
+	}
+}
+
+func TestMirrorAsksOnceForMany(t *testing.T) {
+	l := &log{gate: make(chan struct{})}
+	w := mirrored(t, l, time.Hour)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if code, b, _ := w.get("/v1/statement/latest"); code != 200 || b != "/v1/statement/latest 1" {
+				t.Errorf("got %d %q", code, b)
+			}
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	close(l.gate)
+	wg.Wait()
+	if n := l.calls.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+func TestMirrorRefusesOddPaths(t *testing.T) {
+	l := &log{}
+	w := mirrored(t, l, time.Hour)
+	for _, p := range []string{"/v1/statement/", "/v1/statement/-1", "/v1/statement/01", "/v1/statement/+1", "/v1/statement/18446744073709551616",
+		"/v1/statement/1x", "/v1/statement/..%2fpack%2f1", "/v1/statement/latest/x", "/v1/pack/1", "/v1/freshness", "/v1/statement/LATEST", "/v1/statement/%6catest%00"} {
+		if code, b, _ := w.get(p); code != 404 {
+			t.Errorf("%s: %d %q", p, code, b)
+		}
+	}
+	if n := l.calls.Load(); n != 0 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+// TestMirrorMemoryIsBounded: somebody asks for epochs until something gives.
+func TestMirrorMemoryIsBounded(t *testing.T) {
+	l := &log{}
+	w := mirrored(t, l, time.Hour)
+	for i := range 200 {
+		if code, _, _ := w.get(fmt.Sprint("/v1/statement/", i)); code != 200 {
+			t.Fatalf("%d: %d", i, code)
+		}
+	}
+	w.get("/v1/statement/199") // in memory
+	before := l.calls.Load()
+	w.get("/v1/statement/0") // long gone
+	if l.calls.Load() != before+1 || before != 200 {
+		t.Errorf("%d fetches, then %d", before, l.calls.Load())
+	}
+}
+
+func TestMirrorRefusesHugeObjects(t *testing.T) {
+	ca := newCA(t)
+	base := upstream(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for b := make([]byte, 1<<16); ; {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}))
+	w := start(t, ca, upstream(t, ca, echo), func(c *relay.Config) { c.Mirror, c.MirrorCA = base, ca.File() })
+	if code, b, _ := w.get("/v1/checkpoint"); code != 502 {
+		t.Errorf("got %d %.40q", code, b)
+	}
+}

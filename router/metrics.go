@@ -1,0 +1,43 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package router
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/metrics"
+)
+
+// counts are sums since the start. They say how much, never which node, who or
+// when.
+type counts struct {
+	requests, answered, skipped, refused, refusedByNode, cut, pollFails atomic.Uint64
+	inFlight, nodesUp                                                   atomic.Int64
+	pollDown                                                            atomic.Bool // the last poll failed: logged once
+}
+
+// Register registers the router's metrics, a fixed list, with reg.
+func (r *Router) Register(reg *prometheus.Registry) {
+	s, c := metrics.NewSet(reg, "router"), &r.counts
+	s.CounterFunc("requests_total", "Requests taken on.", c.requests.Load)
+	s.CounterFunc("answered_total", "Sealed answers passed on to their end.", c.answered.Load)
+	s.CounterFunc("busy_receipts_total", "Valid busy receipts of nodes.", c.skipped.Load)
+	s.CounterFunc("refused_total", "Requests answered by the router itself.", c.refused.Load)
+	s.CounterFunc("refused_by_node_total", "Requests that a node refused before it opened them.", c.refusedByNode.Load)
+	s.CounterFunc("cut_total", "Answers that broke off.", c.cut.Load)
+	s.CounterFunc("poll_failures_total", "Looks at the publisher that failed.", c.pollFails.Load)
+	s.GaugeFunc("requests_in_flight", "Requests under way.", func() float64 { return float64(c.inFlight.Load()) })
+	s.GaugeFunc("nodes_up", "Nodes that answer at a configured address.", func() float64 { return float64(c.nodesUp.Load()) })
+	s.GaugeFunc("epoch", "The newest epoch of the roster.", func() float64 { return float64(r.roster.Load().newest) })
+}
+
+// refuse answers for the router itself.
+func (r *Router) refuse(w http.ResponseWriter, status int, code string) {
+	r.counts.refused.Add(1)
+	httpx.Problem(w, status, code)
+}
