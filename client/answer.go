@@ -1,0 +1,206 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"github.com/sotto-project/sotto/hpke/sender"
+	"github.com/sotto-project/sotto/internal/wire"
+	"github.com/sotto-project/sotto/ohttp"
+	"github.com/sotto-project/sotto/ohttp/bhttp"
+	"github.com/sotto-project/sotto/ohttp/encap"
+)
+
+// An answer is the relay's response while its layers are opened: encapsulation,
+// outer message, route record, seal, inner message.
+type answer struct {
+	resp   *http.Response
+	outer  *encap.Request
+	chunks *encap.ResponseReader // opened encapsulation
+	msg    *bhttp.Reader         // outer message
+}
+
+func (a *answer) Close() error { return a.resp.Body.Close() }
+
+// check refuses what is no encapsulated answer. A relay and a gateway can say
+// why only in a static code.
+func (a *answer) check() error {
+	media, _, _ := mime.ParseMediaType(a.resp.Header.Get("Content-Type"))
+	if a.resp.StatusCode == http.StatusOK && media == ohttp.TypeChunkedResponse {
+		return nil
+	}
+	if a.resp.StatusCode == http.StatusOK {
+		return &Error{Code: "suite", Detail: "the answer is of media type " + strconv.Quote(media) + ", not " + ohttp.TypeChunkedResponse, Sent: true}
+	}
+	code := parseProblem(a.resp.Body, CodeRelay)
+	return &Error{Code: code, Detail: "refused before the gateway opened it, status " + strconv.Itoa(a.resp.StatusCode), Sent: true}
+}
+
+// head opens the encapsulation and reads the outer message's head. A refusal
+// by gateway or router becomes an [Error] with their code.
+func (a *answer) head() error {
+	a.chunks = a.outer.Response(a.resp.Body)
+	a.msg = bhttp.NewReader(a.chunks, bhttp.Limits{})
+	h, _, err := a.msg.ReadResponse()
+	if err != nil {
+		return streamError(err)
+	}
+	if h.Status != http.StatusOK {
+		code := parseProblem(a.msg.Body(), "router.status")
+		return &Error{Code: code, Detail: "refused by gateway, router or node, status " + strconv.Itoa(h.Status), Sent: true}
+	}
+	return nil
+}
+
+// open checks who answered and why, and returns the node's response.
+func (a *answer) open(w *world, d *draw, sealed *sender.Request, attempt uint8) (*http.Response, error) {
+	if err := a.head(); err != nil {
+		return nil, err
+	}
+	b := make([]byte, wire.RouteRecordSize)
+	if _, err := io.ReadFull(a.msg.Body(), b); err != nil {
+		return nil, streamError(err)
+	}
+	record, err := wire.ParseRouteRecord(b)
+	if err != nil {
+		return nil, &Error{Code: CodeStreamAuth, Detail: "route record: " + err.Error(), Sent: true}
+	}
+	if err := d.checkRoute(w, sealed.HeaderHash(), attempt, record); err != nil {
+		return nil, err
+	}
+	opened, err := sealed.OpenResponse(a.msg.Body())
+	if err != nil {
+		return nil, streamError(err)
+	}
+	if opened.Index() != int(record.Index) {
+		return nil, &Error{Code: CodeCandidate, Detail: "the answer comes from another candidate than the route record says", Sent: true}
+	}
+	inner := bhttp.NewReader(opened, bhttp.Limits{})
+	h, _, err := inner.ReadResponse()
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return &http.Response{
+		Status:        strconv.Itoa(h.Status) + " " + http.StatusText(h.Status),
+		StatusCode:    h.Status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        responseHeader(h.Fields),
+		Body:          &body{answer: a, inner: inner, layers: []io.Reader{inner.Body(), opened, a.msg.Body(), a.chunks}},
+		ContentLength: -1,
+	}, nil
+}
+
+// responseHeader keeps what an application needs of the node's answer.
+func responseHeader(fields []bhttp.Field) http.Header {
+	h := http.Header{}
+	for _, f := range fields {
+		switch f.Name {
+		case "content-type", "retry-after", "x-request-id":
+			h.Set(f.Name, f.Value)
+		}
+	}
+	return h
+}
+
+// incompleteTrailer is how a node says, inside the seal, that its engine died
+// under the answer (docs/spec/node.md, section 7).
+const incompleteTrailer = "sotto-incomplete"
+
+// A body streams an answer. It reports io.EOF only when every layer has ended
+// with its own verified end, and once failed it stays failed.
+type body struct {
+	answer *answer
+	inner  *bhttp.Reader
+	layers []io.Reader // innermost first
+	err    error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := b.layers[0].Read(p)
+	switch {
+	case err == nil:
+		return n, nil
+	case err != io.EOF:
+		b.err = streamError(err)
+	default:
+		b.err = b.drain()
+	}
+	if n > 0 && b.err != io.EOF {
+		return n, nil
+	}
+	return n, b.err
+}
+
+// drain reads the outer layers to their ends: nothing but padding may follow,
+// and each end is authenticated.
+func (b *body) drain() error {
+	for _, t := range b.inner.Trailers() {
+		if t.Name == incompleteTrailer {
+			e := &Error{Code: "node.engine", Detail: "the node's engine stopped in the middle of the answer, which is not complete", Sent: true}
+			return e.hint("send the request again")
+		}
+	}
+	for _, l := range b.layers[1:] {
+		if err := atEnd(l); err != nil {
+			return err
+		}
+	}
+	return io.EOF
+}
+
+// atEnd reads r to its verified end and refuses bytes before it.
+func atEnd(r io.Reader) error {
+	var scratch [512]byte
+	for {
+		n, err := r.Read(scratch[:])
+		switch {
+		case n > 0:
+			return &Error{Code: CodeStreamAuth, Detail: "bytes after the end of the answer", Sent: true}
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return streamError(err)
+		}
+	}
+}
+
+func (b *body) Close() error {
+	if b.err == nil {
+		b.err = &Error{Code: CodeTruncated, Detail: "read after close", Sent: true}
+	}
+	return b.answer.Close()
+}
+
+// streamError gives the errors of the layers beneath their codes. What a
+// broken connection looks like to the application is one thing: the answer is
+// not complete.
+func streamError(err error) error {
+	var own *Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.Is(err, sender.ErrShort), errors.Is(err, encap.ErrShort):
+		return &Error{Code: CodeStreamShort, Detail: "the answer ended inside its preface", Sent: true}
+	case errors.Is(err, sender.ErrRefused), errors.Is(err, encap.ErrRefused):
+		return &Error{Code: CodeStreamAuth, Detail: "the answer does not open: altered, reordered, or made for another request", Sent: true}
+	}
+	var f *bhttp.Error
+	if errors.As(err, &f) && f.Code != "bhttp.truncated" {
+		return &Error{Code: string(f.Code), Detail: "the answer is no binary HTTP message", Sent: true}
+	}
+	return (&Error{Code: CodeTruncated, Detail: "the answer ended before its verified end and is not complete", Sent: true}).hint("send the request again")
+}

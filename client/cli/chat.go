@@ -1,0 +1,138 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sotto-project/sotto/client"
+	"github.com/sotto-project/sotto/client/chat"
+)
+
+func (e *env) chat() *cobra.Command {
+	var file, model string
+	cmd := &cobra.Command{
+		Use:   "chat",
+		Short: "Ask a model privately; interactive on a terminal, else one prompt from stdin",
+		Long: `On a terminal: a conversation, with /verify (check every node now), /why (what
+the last report rests on), /clear (forget the conversation) and /quit.
+Otherwise: one prompt from standard input or --file; the answer goes to stdout,
+a line about what was verified to stderr.
+
+Prompts are not taken from the command line: other users of a machine can read
+the arguments of its processes.
+
+Exit codes: 0 answered, 10 refused, 1 failed, 2 usage.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := e.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if file == "" && isTerminal(cmd.InOrStdin()) {
+				return interactive(cmd.Context(), c, model, cmd.InOrStdin(), cmd.OutOrStdout())
+			}
+			prompt, err := readPrompt(file, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return Ask(cmd.Context(), c, model, prompt, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "read the prompt from this file (- for stdin)")
+	cmd.Flags().StringVar(&model, "model", "", "model name (default: the only one of the statement)")
+	return cmd
+}
+
+// Ask sends one prompt, streams the answer to out, and says on info what was
+// verified.
+func Ask(ctx context.Context, c *client.Client, model, prompt string, out, info io.Writer) error {
+	prompt = strings.TrimSpace(prompt)
+	if prompt == "" {
+		return &usageError{errors.New("the prompt is empty")}
+	}
+	conv, err := chat.New(c, model)
+	if err != nil {
+		return err
+	}
+	if err := conv.Ask(ctx, prompt, out); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	if r := c.Report(); r != nil {
+		fmt.Fprintln(info, r.Summary())
+	}
+	return nil
+}
+
+const help = `/verify  check every node now and print the report
+/why     what the last verification rests on
+/clear   forget this conversation
+/quit    leave`
+
+// interactive talks on a terminal until /quit or the end of input. An error
+// ends the question, not the conversation.
+func interactive(ctx context.Context, c *client.Client, model string, in io.Reader, out io.Writer) error {
+	conv, err := chat.New(c, model)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "Private chat. "+strings.ReplaceAll(help, "\n", "\n              "))
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for fmt.Fprint(out, "\n> "); lines.Scan(); fmt.Fprint(out, "\n> ") {
+		line := strings.TrimSpace(lines.Text())
+		var err error
+		switch {
+		case line == "":
+			continue
+		case line == "/quit" || line == "/exit":
+			return nil
+		case line == "/clear":
+			conv, err = chat.New(c, model)
+			fmt.Fprintln(out, "forgotten")
+		case line == "/verify":
+			var r *client.Report
+			if r, err = c.Verify(ctx); r != nil {
+				fmt.Fprint(out, r.Text())
+			}
+		case line == "/why":
+			if r := c.Report(); r != nil {
+				fmt.Fprint(out, r.Text())
+			} else {
+				fmt.Fprintln(out, "nothing was verified yet; ask something, or /verify")
+			}
+		case strings.HasPrefix(line, "/"):
+			fmt.Fprintln(out, help)
+		default:
+			err = conv.Ask(ctx, line, out)
+			fmt.Fprintln(out)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			fmt.Fprintln(out, err)
+		}
+	}
+	return lines.Err()
+}
+
+func isTerminal(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

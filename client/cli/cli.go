@@ -1,0 +1,96 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the client's face on the command line: chat, proxy, verify.
+// The shipped program and the lab use the same commands; they differ only in
+// how a client's configuration is loaded, and only the lab's loader knows the
+// lab's hardware roots.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sotto-project/sotto/client"
+)
+
+// A Loader reads the trust file at path into a client's configuration.
+type Loader func(path string) (client.Config, error)
+
+// Exit codes are part of the interface.
+const (
+	ExitOK      = 0
+	ExitFailed  = 1  // something broke
+	ExitUsage   = 2  // the command line is wrong
+	ExitRefused = 10 // verification refused; nothing was sent unless the message says so
+)
+
+// ExitCode returns the exit code for the error of a command.
+func ExitCode(err error) int {
+	var usage *usageError
+	switch code := client.CodeOf(err); {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &usage), code == client.CodeConfig:
+		return ExitUsage
+	case code != "":
+		return ExitRefused
+	}
+	return ExitFailed
+}
+
+type usageError struct{ error }
+
+// Commands returns the client's commands. trust is the default path of the
+// trust file, for --trust.
+func Commands(load Loader, trust string) []*cobra.Command {
+	e := &env{load: load}
+	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify()}
+	for _, c := range cmds {
+		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
+		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
+		c.SilenceUsage, c.SilenceErrors = true, true
+		c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	}
+	return cmds
+}
+
+// env is what the commands share.
+type env struct {
+	load    Loader
+	trust   string
+	shaping string
+}
+
+func (e *env) client() (*client.Client, error) {
+	if e.trust == "" {
+		return nil, &usageError{errors.New("no trust file; name one with --trust (docs/trust-file.md shows one)")}
+	}
+	cfg, err := e.load(e.trust)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	if e.shaping != "" {
+		cfg.Shaping = e.shaping
+	}
+	return client.New(cfg)
+}
+
+// readPrompt reads a prompt from a file or from in. Prompts never come from
+// the command line, where other users of the machine can read them.
+func readPrompt(path string, in io.Reader) (string, error) {
+	if path != "" && path != "-" {
+		b, err := os.ReadFile(path)
+		return string(b), err
+	}
+	b, err := io.ReadAll(in)
+	return string(b), err
+}
+
+func errorf(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+}

@@ -1,0 +1,92 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/client"
+	"github.com/sotto-project/sotto/internal/config"
+	"github.com/sotto-project/sotto/transparency"
+)
+
+// Trust is the file that says whom a client believes. It is the user's own:
+// nothing that a server sends can change or widen it. Paths in it are relative
+// to the file.
+type Trust struct {
+	// Relays are the base URLs of two or more relays of independent operators.
+	Relays []string `yaml:"relays"`
+	// RelayCA is a PEM file with the roots that the relays' certificates chain
+	// to. Empty means the system's roots.
+	RelayCA string `yaml:"relay_ca,omitempty"`
+	// Log names the statement log and its signers.
+	Log transparency.Trust `yaml:"log"`
+	// Policy is a JSON file: which machines may see a prompt.
+	Policy string `yaml:"policy"`
+	// Candidates is how many nodes a request is sealed to; 3 if absent.
+	Candidates int `yaml:"candidates,omitempty"`
+	// Shaping is "frames" (the default), "constant" or "off".
+	Shaping string `yaml:"shaping,omitempty"`
+	// MaxFreshness is the largest age of the youngest cosigned checkpoint,
+	// such as "5m"; five minutes if absent.
+	MaxFreshness string `yaml:"max_freshness,omitempty"`
+}
+
+// LoadTrust reads a trust file. The hardware roots are the vendors', built into
+// this program; a file cannot add any.
+func LoadTrust(path string) (client.Config, error) {
+	var none client.Config
+	t, err := config.Load[Trust](path)
+	if err != nil {
+		return none, err
+	}
+	beside := func(p string) string {
+		if filepath.IsAbs(p) {
+			return p
+		}
+		return filepath.Join(filepath.Dir(path), p)
+	}
+	if t.Policy == "" {
+		return none, fmt.Errorf("%s: field policy is missing: which machines may see a prompt?", path)
+	}
+	b, err := os.ReadFile(beside(t.Policy))
+	if err != nil {
+		return none, err
+	}
+	policy, err := attestation.ParsePolicy(b)
+	if err != nil {
+		return none, fmt.Errorf("%s: %v", beside(t.Policy), err)
+	}
+	policy.Roots = attestation.AMDRoots()
+	cfg := client.Config{
+		Relays:     t.Relays,
+		Trust:      t.Log,
+		Policy:     policy,
+		Candidates: t.Candidates,
+		Shaping:    t.Shaping,
+	}
+	if t.MaxFreshness != "" {
+		if cfg.MaxFreshness, err = time.ParseDuration(t.MaxFreshness); err != nil || cfg.MaxFreshness <= 0 {
+			return none, fmt.Errorf("%s: field max_freshness: %q is no duration such as 5m", path, t.MaxFreshness)
+		}
+	}
+	if t.RelayCA != "" {
+		pem, err := os.ReadFile(beside(t.RelayCA))
+		if err != nil {
+			return none, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return none, fmt.Errorf("%s: no certificate in it", beside(t.RelayCA))
+		}
+		cfg.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+	}
+	return cfg, nil
+}

@@ -1,0 +1,184 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package client is Sotto's client as an [http.RoundTripper]: it verifies the
+// machines that could answer, draws a few of them, seals the request to those
+// and sends it through a relay of its choice.
+//
+// It trusts what its own configuration names and nothing that a server says:
+// no method takes trust policy from the network, nothing falls back to a
+// weaker mode, and not one byte of a request leaves before verification. It
+// asks no vendor about a chip (that would say which machine is about to be
+// used); everything it checks comes with the evidence.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/hpke"
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/transparency"
+)
+
+// Host is the only host a [Client] takes requests for. It does not resolve, so
+// that an application that forgot to install the client as its transport fails
+// instead of sending in the clear.
+const Host = "sotto.invalid"
+
+// BaseURL is what an OpenAI client library takes as its base URL.
+const BaseURL = "https://" + Host + "/v1"
+
+// Config is what a client needs to know beforehand. The zero value refuses.
+type Config struct {
+	// Relays are the base URLs of independent relays, two or more, such as
+	// "https://relay.example". One is drawn per request; all serve the public
+	// statement, and the client compares what they serve.
+	Relays []string
+	// TLS is the base configuration for connections to relays; nil takes the
+	// system's roots. TLS 1.3 is enforced whatever it says.
+	TLS *tls.Config
+	// Trust names the statement log and who must have cosigned it.
+	Trust transparency.Trust
+	// Policy says which machines may see a prompt.
+	Policy *attestation.Policy
+	// Candidates is how many nodes a request is sealed to; 0 means 3.
+	Candidates int
+	// Shaping is the size-and-time policy for answers: "frames" (the
+	// default, also for ""), "constant", or "off".
+	Shaping string
+	// MaxFreshness is how old the youngest cosigned checkpoint may be, by
+	// witness time; 0 means five minutes.
+	MaxFreshness time.Duration
+	// Dial, when set, opens the connections to relays. Tests count bytes with it.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Now is the clock; nil means [time.Now].
+	Now func() time.Time
+}
+
+// shapings are the size-and-time policies by name; the first is the default.
+var shapings = map[string]uint8{"": hpke.PolicyFrames, "frames": hpke.PolicyFrames, "constant": hpke.PolicyConstant, "off": hpke.PolicyOff}
+
+// A Client is safe for concurrent use. Close releases its connections.
+type Client struct {
+	cfg     Config
+	relays  []*url.URL
+	http    *http.Client
+	shaping uint8
+
+	// mu guards the world that requests are sealed against, the highest epoch
+	// ever accepted, and the last report. It is held while a new world is
+	// fetched, so that a hundred first requests fetch once.
+	mu      sync.Mutex
+	world   *world
+	highest uint64
+
+	// seenMu guards what the next report is about: the nodes last looked at.
+	seenMu    sync.Mutex
+	seenWorld *world
+	seen      []*listed
+}
+
+// New checks cfg; it does no I/O.
+func New(cfg Config) (*Client, error) {
+	c := &Client{cfg: cfg}
+	if err := c.validate(); err != nil {
+		return nil, &Error{Code: CodeConfig, Detail: err.Error()}
+	}
+	return c, nil
+}
+
+func (c *Client) validate() error {
+	if len(c.cfg.Relays) < 2 {
+		return errors.New("at least two relays of independent operators are needed: one to send through, one to compare the statement with")
+	}
+	for _, r := range c.cfg.Relays {
+		u, err := url.Parse(r)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("relay %q is not an https base URL", r)
+		}
+		c.relays = append(c.relays, u)
+	}
+	if c.cfg.Policy == nil {
+		return errors.New("no attestation policy: which machines may see a prompt?")
+	}
+	if c.cfg.Candidates == 0 {
+		c.cfg.Candidates = 3
+	}
+	if c.cfg.Candidates < 1 || c.cfg.Candidates > 8 {
+		return fmt.Errorf("%d candidates; between 1 and 8", c.cfg.Candidates)
+	}
+	if c.cfg.MaxFreshness == 0 {
+		c.cfg.MaxFreshness = 5 * time.Minute
+	}
+	if c.cfg.Now == nil {
+		c.cfg.Now = time.Now
+	}
+	var ok bool
+	if c.shaping, ok = shapings[c.cfg.Shaping]; !ok {
+		return fmt.Errorf("shaping %q; off, frames or constant", c.cfg.Shaping)
+	}
+	c.http = &http.Client{
+		Transport:     c.transport(),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return nil
+}
+
+func (c *Client) transport() *http.Transport {
+	tc := &tls.Config{}
+	if c.cfg.TLS != nil {
+		tc = c.cfg.TLS.Clone()
+	}
+	tc.MinVersion = tls.VersionTLS13
+	t := httpx.NewTransport(tc)
+	if c.cfg.Dial != nil {
+		t.DialContext = c.cfg.Dial
+	}
+	return t
+}
+
+// Close drops idle connections. Requests under way go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// A Model is what nodes of the current statement serve.
+type Model struct {
+	Name    string
+	Weights string // SHA-256 of the weights, hex
+	Nodes   int
+}
+
+// Models lists the models of the current statement. It contacts nobody while
+// the statement at hand is current.
+func (c *Client) Models(ctx context.Context) ([]Model, error) {
+	w, err := c.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return w.models(), nil
+}
+
+// Report returns the report on the nodes that were looked at last: those of
+// the last request, or all after [Client.Verify]. It is nil before either.
+func (c *Client) Report() *Report {
+	c.seenMu.Lock()
+	defer c.seenMu.Unlock()
+	if c.seenWorld == nil {
+		return nil
+	}
+	return c.seenWorld.report(c.seen, c.cfg.Now())
+}
+
+func (c *Client) note(w *world, nodes []*listed) {
+	c.seenMu.Lock()
+	defer c.seenMu.Unlock()
+	c.seenWorld, c.seen = w, nodes
+}

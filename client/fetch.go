@@ -1,0 +1,329 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sotto-project/sotto/internal/wire"
+	"github.com/sotto-project/sotto/ohttp"
+	"github.com/sotto-project/sotto/ohttp/bhttp"
+	"github.com/sotto-project/sotto/ohttp/encap"
+	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+// maxPack bounds what a client reads as a pack or a freshness list, in bytes.
+const maxPack = 64 << 20
+
+// current returns a world that may be sealed against now: its epoch has not
+// ended and its freshness is young enough. It fetches a new one otherwise.
+func (c *Client) current(ctx context.Context) (*world, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.world != nil && c.usable(c.world) == nil {
+		return c.world, nil
+	}
+	return c.fetchLocked(ctx)
+}
+
+// refresh fetches a new world whatever the one at hand says.
+func (c *Client) refresh(ctx context.Context) (*world, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fetchLocked(ctx)
+}
+
+func (c *Client) usable(w *world) error {
+	now := c.cfg.Now()
+	if err := w.statement.Current(now, w.fresh); err != nil {
+		return worldError(err)
+	}
+	if age := now.Sub(w.fresh.Time); age > c.cfg.MaxFreshness {
+		return refuse("att.stale", "the youngest cosigned checkpoint is %s old, the limit is %s", age.Round(time.Second), c.cfg.MaxFreshness)
+	}
+	return nil
+}
+
+func (c *Client) fetchLocked(ctx context.Context) (*world, error) {
+	w, err := c.fetchStatement(ctx)
+	if err != nil {
+		return nil, worldError(err)
+	}
+	if w.statement.Epoch < c.highest {
+		return nil, refuse(CodeRollback, "the mirrors serve epoch %d; epoch %d was seen before", w.statement.Epoch, c.highest)
+	}
+	if err := c.fetchEvidence(ctx, w); err != nil {
+		return nil, worldError(err)
+	}
+	if err := c.usable(w); err != nil {
+		return nil, err
+	}
+	for _, n := range w.statement.Nodes {
+		w.listed = append(w.listed, &listed{id: n.ID, row: n})
+	}
+	c.world, c.highest = w, w.statement.Epoch
+	return w, nil
+}
+
+// fetchStatement asks every relay for the statement and compares. One that is
+// unreachable is noted and tolerated as long as two answered; two that differ
+// are two worlds, and nothing is sent into either.
+func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
+	got := make([]*signedStatement, len(c.relays))
+	errs := make([]error, len(c.relays))
+	var wg sync.WaitGroup
+	for i, relay := range c.relays {
+		wg.Go(func() { got[i], errs[i] = c.mirrored(ctx, relay) })
+	}
+	wg.Wait()
+	var first *signedStatement
+	agree := 0
+	for i, g := range got {
+		switch {
+		case g == nil && refusesTrust(errs[i]):
+			return nil, errs[i]
+		case g == nil:
+		case first == nil:
+			first, agree = g, 1
+		default:
+			newer, older := first, g
+			if older.st.Epoch > newer.st.Epoch {
+				newer, older = older, newer
+			}
+			if newer.st.Epoch == older.st.Epoch {
+				if err := same(newer, older); err != nil {
+					return nil, err
+				}
+			} else if newer.st.Epoch > older.st.Epoch+1 {
+				return nil, refuse(CodeRollback, "one mirror serves epoch %d, another epoch %d", older.st.Epoch, newer.st.Epoch)
+			}
+			first = newer
+			agree++
+		}
+	}
+	if first == nil {
+		return nil, errors.Join(errs...)
+	}
+	if agree < 2 {
+		return nil, refuse(CodeEpochWithheld, "only one mirror served the statement; two are needed to compare").hint("another relay may be down; try again, or add a relay to the trust file")
+	}
+	w := &world{statement: first.st, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
+	return w, w.pickGatewayKey(c.cfg.Candidates)
+}
+
+type signedStatement struct {
+	signed *statement.Signed
+	st     *statement.Statement
+	cp     *transparency.Checkpoint
+}
+
+// refusesTrust tells a mirror that serves something unacceptable, which is
+// evidence, from one that is merely unreachable.
+func refusesTrust(err error) bool {
+	code := CodeOf(worldError(err))
+	return code != "" && code != CodeRelay
+}
+
+// same refuses two verified statements of one epoch that differ. A gateway key
+// shown to some only would let the operator tell them apart; that has a code
+// of its own.
+func same(a, b *signedStatement) error {
+	err := statement.Agree(a.signed, b.signed)
+	if err == nil {
+		return nil
+	}
+	detail := "two mirrors serve different statements for epoch " + strconv.FormatUint(a.st.Epoch, 10)
+	if !sameKeys(a.st.GatewayKeys, b.st.GatewayKeys) || len(a.st.Nodes) != len(b.st.Nodes) {
+		return &Error{Code: CodeConsistency, Detail: detail + ", with different keys, both validly signed", Hint: "keep both and show them to others: the operator signed two worlds"}
+	}
+	return err
+}
+
+func sameKeys(a, b [][]byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if string(a[i]) != string(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// mirrored fetches the statement that holds now from one relay. The newest
+// published may be the next epoch's; the one before it holds then.
+func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement, error) {
+	s, err := c.fetchSigned(ctx, relay, "latest")
+	if err != nil {
+		return nil, err
+	}
+	if s.st.Epoch > 0 && c.cfg.Now().Before(s.st.NotBefore) {
+		return c.fetchSigned(ctx, relay, strconv.FormatUint(s.st.Epoch-1, 10))
+	}
+	return s, nil
+}
+
+func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) (*signedStatement, error) {
+	b, err := c.get(ctx, relay.JoinPath("/v1/statement/"+which).String(), statement.MaxSignedSize)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := statement.ParseSigned(b)
+	if err != nil {
+		return nil, worldError(err)
+	}
+	st, cp, err := signed.Verify(&c.cfg.Trust)
+	if err != nil {
+		return nil, worldError(err)
+	}
+	return &signedStatement{signed, st, cp}, nil
+}
+
+func (c *Client) get(ctx context.Context, url string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = http.Header{"User-Agent": nil}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, refuse(CodeRelay, "a relay could not be reached: %s", scrub(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, refuse(CodeRelay, "a relay answered %d for the statement", resp.StatusCode)
+	}
+	return readBounded(resp.Body, limit)
+}
+
+func readBounded(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, refuse(CodeRelay, "reading: %s", scrub(err))
+	}
+	if int64(len(b)) > limit {
+		return nil, refuse("att.size", "more than %d bytes", limit)
+	}
+	return b, nil
+}
+
+// pickGatewayKey takes the first key of the statement that this client
+// implements, post-quantum ones first. It never takes a key from the gateway.
+func (w *world) pickGatewayKey(candidates int) error {
+	for _, b := range w.statement.GatewayKeys {
+		k, err := ohttp.ParseKeyConfig(b)
+		if err != nil {
+			continue // another suite; malformed lists were refused with the statement
+		}
+		s, err := k.Suite()
+		if err != nil {
+			continue
+		}
+		w.gateway, w.suite, w.shape = k, s, newShape(s, candidates)
+		return nil
+	}
+	return refuse("suite", "the statement lists no gateway key that this client implements")
+}
+
+// fetchEvidence fetches pack and freshness through the gateway, so that fetching
+// says nothing about who fetches, and whole, so that it says nothing about the
+// nodes one is about to use.
+func (c *Client) fetchEvidence(ctx context.Context, w *world) error {
+	var packErr, freshErr error
+	var wg sync.WaitGroup
+	if old := c.world; old != nil && old.leaf == w.leaf {
+		w.pack, w.epochPoint = old.pack, old.epochPoint
+	} else {
+		wg.Go(func() { packErr = c.fetchPack(ctx, w) })
+	}
+	wg.Go(func() { freshErr = c.fetchFreshness(ctx, w) })
+	wg.Wait()
+	if packErr != nil {
+		return packErr
+	}
+	return freshErr
+}
+
+func (c *Client) fetchPack(ctx context.Context, w *world) error {
+	b, err := c.oblivious(ctx, w, "/v1/pack/"+strconv.FormatUint(w.statement.Epoch, 10))
+	if err != nil {
+		return err
+	}
+	if w.pack, err = statement.ParsePack(b); err != nil {
+		return err
+	}
+	if w.epochPoint, err = c.cfg.Trust.ParseCheckpoint(w.pack.Checkpoint); err != nil {
+		return err
+	}
+	if w.epochPoint.Size > w.statement.Epoch {
+		return refuse("att.epoch", "the epoch evidence was made over a checkpoint that holds epoch %d itself", w.statement.Epoch)
+	}
+	return nil
+}
+
+func (c *Client) fetchFreshness(ctx context.Context, w *world) error {
+	b, err := c.oblivious(ctx, w, "/v1/freshness")
+	if err != nil {
+		return err
+	}
+	if w.freshness, err = statement.ParseFreshness(b); err != nil {
+		return err
+	}
+	w.fresh, err = c.cfg.Trust.ParseCheckpoint(w.freshness.Checkpoint)
+	return err
+}
+
+// A query is a GET to the router, encapsulated.
+type query struct{ head *bhttp.RequestHead }
+
+func (q *query) streams() bool { return false }
+
+func (q *query) produce(outer *encap.Request) error {
+	msg, err := bhttp.NewRequestWriter(outer, q.head)
+	if err != nil {
+		return err
+	}
+	return msg.Close(nil, 0)
+}
+
+// oblivious fetches path from the router through relay and gateway.
+func (c *Client) oblivious(ctx context.Context, w *world, path string) ([]byte, error) {
+	a, err := c.exchange(ctx, w, &query{&bhttp.RequestHead{
+		Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	if err := a.head(); err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(a.msg.Body(), maxPack+1))
+	if err != nil {
+		return nil, streamError(err)
+	}
+	if len(b) > maxPack {
+		return nil, refuse("att.size", "%s: more than %d bytes", path, maxPack)
+	}
+	return b, atEnd(a.chunks)
+}
+
+// pickRelay draws the relay for one exchange.
+func (c *Client) pickRelay() (*url.URL, error) {
+	i, err := below(len(c.relays))
+	if err != nil {
+		return nil, refuse("rng", "%v", err)
+	}
+	return c.relays[i], nil
+}

@@ -1,0 +1,152 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation"
+)
+
+// A Report says what was verified, on whose word, and how old it is. The same
+// report is printed, served as JSON and shown by other faces.
+type Report struct {
+	Time      time.Time `json:"time"`
+	Verdict   string    `json:"verdict"` // the weakest of all steps and nodes
+	Simulated bool      `json:"simulated"`
+
+	Epoch      uint64        `json:"epoch"`
+	NotAfter   time.Time     `json:"not_after"`
+	Origin     string        `json:"origin"`
+	Statement  string        `json:"statement_sha256"`
+	Checkpoint time.Time     `json:"checkpoint_time"` // by witness time
+	Age        time.Duration `json:"checkpoint_age_ns"`
+	Mirrors    int           `json:"mirrors_compared"`
+	Gateway    string        `json:"gateway_suite"`
+	Payment    string        `json:"payment"`
+	Gaps       []string      `json:"gaps,omitempty"` // named, not covered
+
+	Nodes []NodeReport `json:"nodes"`
+}
+
+// A NodeReport is the verdict on one node, with the steps that led to it.
+type NodeReport struct {
+	ID     string              `json:"id"`
+	Model  string              `json:"model"`
+	Code   string              `json:"code,omitempty"` // of the refusal
+	Detail string              `json:"detail,omitempty"`
+	Report *attestation.Report `json:"report,omitempty"`
+}
+
+func (w *world) report(nodes []*listed, now time.Time) *Report {
+	r := &Report{
+		Time:       now,
+		Epoch:      w.statement.Epoch,
+		NotAfter:   w.statement.NotAfter,
+		Origin:     w.checkpoint.Origin,
+		Statement:  hex.EncodeToString(w.leaf[:]),
+		Checkpoint: w.fresh.Time,
+		Age:        now.Sub(w.fresh.Time),
+		Mirrors:    w.mirrors,
+		Gateway:    w.suite.String(),
+		Payment:    "none",
+	}
+	verdict := attestation.Verified
+	if w.statement.Payment == 0 {
+		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
+		verdict = attestation.VerifiedWithGaps
+	}
+	for _, l := range nodes {
+		n := NodeReport{ID: hex.EncodeToString(l.id[:]), Model: w.modelName(l)}
+		if rep := l.report; rep != nil {
+			n.Report = rep
+			r.Simulated = r.Simulated || rep.Simulated
+			verdict = weaker(verdict, rep.Verdict)
+		} else {
+			verdict = weaker(verdict, attestation.NotChecked)
+		}
+		if l.err != nil {
+			n.Code, n.Detail = CodeOf(l.err), l.err.Error()
+			verdict = attestation.Failed
+		}
+		r.Nodes = append(r.Nodes, n)
+	}
+	r.Verdict = verdictWord(verdict)
+	return r
+}
+
+// weaker orders failed < not checked < verified with gaps < verified.
+func weaker(a, b attestation.Verdict) attestation.Verdict {
+	rank := func(v attestation.Verdict) int {
+		switch v {
+		case attestation.Failed:
+			return 0
+		case attestation.VerifiedWithGaps:
+			return 2
+		case attestation.Verified:
+			return 3
+		}
+		return 1
+	}
+	if rank(b) < rank(a) {
+		return b
+	}
+	return a
+}
+
+func verdictWord(v attestation.Verdict) string {
+	switch v {
+	case attestation.Verified:
+		return "verified"
+	case attestation.VerifiedWithGaps:
+		return "verified with named gaps"
+	case attestation.Failed:
+		return "failed"
+	}
+	return "not checked"
+}
+
+// Text prints the report for people: the verdict first, then the world all
+// clients share, then each node.
+func (r *Report) Text() string {
+	var b strings.Builder
+	if r.Simulated {
+		b.WriteString("SIMULATED HARDWARE: no chip stands behind this report\n")
+	}
+	fmt.Fprintf(&b, "verdict     %s\n", r.Verdict)
+	fmt.Fprintf(&b, "epoch       %d, until %s\n", r.Epoch, r.NotAfter.Local().Format(time.TimeOnly))
+	fmt.Fprintf(&b, "statement   %s (logged by %s; the same from %d mirrors)\n", r.Statement[:16], r.Origin, r.Mirrors)
+	fmt.Fprintf(&b, "checkpoint  cosigned %s ago\n", r.Age.Round(time.Second))
+	fmt.Fprintf(&b, "gateway     %s\n", r.Gateway)
+	for _, g := range r.Gaps {
+		fmt.Fprintf(&b, "gap         %s\n", g)
+	}
+	for _, n := range r.Nodes {
+		fmt.Fprintf(&b, "\nnode %s, model %s\n", n.ID[:16], n.Model)
+		if n.Code != "" {
+			fmt.Fprintf(&b, "  REFUSED %s\n", n.Detail)
+		}
+		if n.Report != nil {
+			b.WriteString(indent(n.Report.Text(), "  "))
+		}
+	}
+	return b.String()
+}
+
+// Summary is the report in a line or two, for the end of an answer.
+func (r *Report) Summary() string {
+	s := fmt.Sprintf("%s: %d nodes, epoch %d, the same statement from %d mirrors, checkpoint %s old", r.Verdict, len(r.Nodes), r.Epoch, r.Mirrors, r.Age.Round(time.Second))
+	if r.Simulated {
+		s = "SIMULATED HARDWARE. " + s
+	}
+	return s
+}
+
+func indent(s, by string) string {
+	lines := strings.SplitAfter(strings.TrimRight(s, "\n")+"\n", "\n")
+	return by + strings.TrimRight(strings.Join(lines, by), " ")
+}

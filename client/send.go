@@ -1,0 +1,214 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"math/big"
+	"net/http"
+	"time"
+
+	"github.com/sotto-project/sotto/hpke"
+	"github.com/sotto-project/sotto/hpke/sender"
+	"github.com/sotto-project/sotto/internal/wire"
+	"github.com/sotto-project/sotto/ohttp/bhttp"
+	"github.com/sotto-project/sotto/ohttp/encap"
+)
+
+// attempts is how often one request may be sealed: once, and at most two
+// retries (design rule 6). More would let failure steer the choice of nodes.
+const attempts = 3
+
+// RoundTrip verifies, seals and sends req, and streams the answer. The body of
+// the response returns io.EOF only once its end was verified; an answer cut
+// short ends in an [Error] with code "stream.truncated".
+//
+// It takes POST requests for [Host] on the paths that nodes serve. Headers
+// outside a short allow-list do not leave, nor do the members of the body that
+// name a person (see docs/spec/canonical-request.md).
+func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	call, err := newCall(req)
+	if err != nil {
+		return nil, err
+	}
+	ctx := req.Context()
+	w, err := c.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := call.spool(w.onlyModel()); err != nil {
+		return nil, err
+	}
+	draw, err := c.draw(w, call.model)
+	if err != nil {
+		return nil, err
+	}
+	for n := range attempts {
+		resp, err := c.attempt(ctx, w, draw, call, n)
+		if err == nil {
+			resp.Request = req
+			return resp, nil
+		}
+		if n == attempts-1 || !retryable(err) || !call.rewind() || pause(ctx, n) != nil {
+			return nil, err
+		}
+		if CodeOf(err) == "epoch" || CodeOf(err) == "node.rekeyed" {
+			// The epoch turned under this request: everything is checked anew
+			// against the new statement before anything is sealed again.
+			if w, err = c.refresh(ctx); err != nil {
+				return nil, err
+			}
+			if draw, err = c.draw(w, call.model); err != nil {
+				return nil, err
+			}
+		}
+	}
+	panic("client: internal error: attempts ended without an answer")
+}
+
+// retryable reports whether a request that ended in err did not run: only then
+// may it be sealed again.
+func retryable(err error) bool {
+	switch CodeOf(err) {
+	case CodeRelay, CodeBusy, "node.unreachable", "node.rekeyed", "epoch", "rate":
+		return true
+	}
+	return false
+}
+
+// pause waits a short random time before a retry, so that retries of many
+// clients do not arrive together and one client's do not arrive on a beat.
+func pause(ctx context.Context, n int) error {
+	d := time.Duration(50<<n) * time.Millisecond
+	jitter, err := rand.Int(rand.Reader, big.NewInt(int64(d)))
+	if err != nil {
+		return err
+	}
+	t := time.NewTimer(d/2 + time.Duration(jitter.Int64()))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempt seals call afresh and sends it once.
+func (c *Client) attempt(ctx context.Context, w *world, d *draw, call *call, n int) (*http.Response, error) {
+	sealed, err := sender.Seal(sender.Params{
+		Epoch:      w.statement.Epoch,
+		MediaType:  hpke.MediaBinaryHTTP,
+		Policy:     c.shaping,
+		Candidates: d.candidates,
+		Hedge:      call.whole,
+	})
+	if err != nil {
+		return nil, refuse("rng", "sealing: %v", err)
+	}
+	answer, err := c.exchange(ctx, w, &parcel{world: w, call: call, sealed: sealed, attempt: uint8(n)})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := answer.open(w, d, sealed, uint8(n))
+	if err != nil {
+		answer.Close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+// A parcel is one sealed request on its way out.
+type parcel struct {
+	world   *world
+	call    *call
+	sealed  *sender.Request
+	attempt uint8
+}
+
+// streams reports whether the body is too large to be made in memory.
+func (p *parcel) streams() bool { return p.call.rest != nil }
+
+// produce writes the whole request through its layers: inner message, sealed
+// body, router content, outer message; padded to its rung.
+func (p *parcel) produce(outer *encap.Request) error {
+	msg, err := bhttp.NewRequestWriter(outer, outerHead)
+	if err != nil {
+		return refuse(CodeRequest, "%v", err)
+	}
+	content := &blocks{w: msg}
+	block := wire.RoutingBlock{Payment: p.world.statement.Payment, Epoch: p.world.statement.Epoch, Attempt: p.attempt}
+	header := block.Append(make([]byte, 0, firstStep))
+	header = p.sealed.Header().Append(header)
+	if _, err := content.Write(header); err != nil {
+		return err
+	}
+	body := p.sealed.Body(content)
+	rung, err := p.produceInner(body)
+	if err != nil {
+		body.Abort()
+		return err
+	}
+	if err := body.Close(); err != nil {
+		return err
+	}
+	if err := content.flush(); err != nil {
+		return err
+	}
+	return msg.Close(nil, int(rung.message-msg.Written()-messageTail))
+}
+
+// produceInner writes the message that only the node reads, padded to the
+// lowest rung that takes it.
+func (p *parcel) produceInner(body io.Writer) (step, error) {
+	inner, err := bhttp.NewRequestWriter(body, p.call.head)
+	if err != nil {
+		return step{}, refuse(CodeRequest, "%v", err)
+	}
+	if err := p.call.copyBody(inner); err != nil {
+		return step{}, err
+	}
+	rung, ok := p.world.shape.rung(inner.Written() + messageTail)
+	if !ok {
+		return step{}, refuse(CodeTooLarge, "the request is over the largest size class of %d MiB", MaxStep>>20)
+	}
+	return rung, inner.Close(nil, int(rung.plain-inner.Written()-messageTail))
+}
+
+// contentChunk is the size of a chunk of outer content: with its length it
+// fills one chunk of the encapsulation.
+const contentChunk = 16<<10 - 4
+
+// blocks regroups writes into chunks of one size, so that the outer message's
+// length depends on nothing but the content's.
+type blocks struct {
+	w   io.Writer
+	buf []byte
+}
+
+func (b *blocks) Write(p []byte) (int, error) {
+	total := len(p)
+	for len(p) > 0 {
+		n := min(len(p), contentChunk-len(b.buf))
+		b.buf = append(b.buf, p[:n]...)
+		p = p[n:]
+		if len(b.buf) == contentChunk {
+			if err := b.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return total, nil
+}
+
+func (b *blocks) flush() error {
+	_, err := b.w.Write(b.buf)
+	b.buf = b.buf[:0]
+	return err
+}
