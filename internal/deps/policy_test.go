@@ -1,0 +1,211 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package deps
+
+// floors orders the folders. An import between folders goes to a lower floor,
+// never sideways, so that the house can be read from its folders alone.
+// `internal` is the ground under all.
+var floors = map[string]int{
+	"internal": 1, "hpke": 1, "attestation": 1,
+	"ohttp": 2, "transparency": 2, "relay": 2,
+	"credits": 3, "router": 3, "computenode": 3, "audit": 3,
+	"client": 4,
+	"lab":    5,
+	"cmd":    6,
+}
+
+// may lists, for each package, every package of this module that it imports. A
+// package missing from the table may not exist; an edge missing from it may
+// not be written.
+var may = map[string][]string{
+	// The ground: no protocol but the routing block. httpx is what the relay
+	// is made of, so it has nothing of ours beneath it.
+	"internal/claims":          nil, // a lint over the documents
+	"internal/config":          nil,
+	"internal/daemon":          {"internal/config"},
+	"internal/deps":            nil,
+	"internal/durable":         nil,
+	"internal/httpx":           nil,
+	"internal/httpx/httpxtest": {"internal/httpx"},
+	"internal/jsonstream":      nil,
+	"internal/metrics":         {"internal/httpx"},
+	"internal/redact":          nil,
+	"internal/wire":            nil,
+
+	// Sealing and opening are two packages, so that a role can have one
+	// without the other.
+	"hpke":                 nil,
+	"hpke/internal/fresh":  {"hpke"},
+	"hpke/internal/stream": {"hpke"},
+	"hpke/recipient":       {"hpke", "hpke/internal/fresh", "hpke/internal/stream"},
+	"hpke/sender":          {"hpke", "hpke/internal/fresh", "hpke/internal/stream"},
+
+	// One door. The vendors' formats are under attestation/internal: nobody
+	// can verify half. collect runs in the node and judges nothing.
+	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tpm"},
+	"attestation/attestationtest":                         {"attestation", "attestation/collect", "attestation/collect/tpm", "attestation/evidence", "attestation/internal/roots", "attestation/internal/snp"},
+	"attestation/attestationtest/simtpm":                  {"attestation/attestationtest/simtpm/internal/openssl"},
+	"attestation/attestationtest/simtpm/internal/openssl": nil,
+	"attestation/collect":                                 {"attestation/collect/tpm", "attestation/evidence"},
+	"attestation/collect/snp":                             {"attestation/collect"},
+	"attestation/collect/tpm":                             nil,
+	"attestation/evidence":                                nil,
+	"attestation/internal/eventlog":                       nil,
+	"attestation/internal/refuse":                         nil,
+	"attestation/internal/roots":                          nil,
+	"attestation/internal/snp":                            {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/tpm":                            {"attestation/internal/refuse"},
+
+	// The outer layer. Key configurations know suites, not secrets; the client
+	// side has the sender, the gateway the recipient.
+	"ohttp":                 {"hpke"},
+	"ohttp/bhttp":           nil,
+	"ohttp/bhttp/httpmap":   {"ohttp/bhttp"},
+	"ohttp/encap":           {"hpke", "hpke/sender", "ohttp", "ohttp/internal/stream"},
+	"ohttp/gateway":         {"hpke", "hpke/recipient", "internal/durable", "internal/httpx", "internal/metrics", "internal/redact", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway/decap"},
+	"ohttp/gateway/decap":   {"hpke", "hpke/recipient", "ohttp", "ohttp/internal/stream"},
+	"ohttp/internal/stream": {"hpke", "ohttp"},
+
+	// Public statements. The publisher verifies nodes before it lists them.
+	"transparency":           nil,
+	"transparency/publish":   {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
+	"transparency/statement": {"transparency"},
+
+	// The relay knows nothing.
+	"relay": {"internal/httpx"},
+
+	// The router reads sealed headers and public statements.
+	"router": {"hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/statement"},
+
+	// The node: custody of the key sits where only it can import it.
+	"computenode":                 {"attestation/collect", "attestation/collect/tpm", "attestation/evidence", "computenode/internal/engine", "computenode/internal/filter", "computenode/internal/rek", "computenode/internal/shape", "hpke", "hpke/recipient", "internal/httpx", "internal/metrics", "internal/wire", "ohttp/bhttp", "transparency/statement"},
+	"computenode/internal/engine": nil,
+	"computenode/internal/filter": {"internal/jsonstream"},
+	"computenode/internal/rek":    {"attestation/collect/tpm", "hpke/recipient"},
+	"computenode/internal/shape":  nil,
+
+	// The client and its faces.
+	"client":                {"attestation", "attestation/evidence", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/statement"},
+	"client/chat":           {"client"},
+	"client/cli":            {"attestation", "client", "client/chat", "client/proxy", "internal/config", "internal/httpx", "transparency"},
+	"client/internal/canon": {"internal/jsonstream"},
+	"client/proxy":          {"client", "internal/httpx"},
+
+	// The lab wires every role to fake hardware.
+	"lab":                       {"attestation/attestationtest", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency/publish"},
+	"lab/cli":                   {"client/cli", "lab"},
+	"lab/engine":                {"lab/engine/internal/llama", "lab/engine/model"},
+	"lab/engine/internal/llama": nil,
+	"lab/engine/model":          nil,
+
+	// Thin mains.
+	"cmd/sotto":         {"client/cli"},
+	"cmd/sotto-gateway": {"internal/daemon", "ohttp/gateway"},
+	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
+	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
+	"cmd/sotto-node":    {"attestation/collect/snp", "attestation/collect/tpm", "computenode", "internal/daemon"},
+	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
+	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
+}
+
+// A ban says what may not be reached, however many steps away.
+type ban struct {
+	from []string
+	to   []string
+	why  string
+}
+
+var never = []ban{
+	{
+		[]string{"relay"},
+		[]string{"attestation", "hpke", "hpke/recipient", "hpke/sender", "internal/metrics", "internal/wire", "ohttp", "ohttp/bhttp", "transparency"},
+		"the relay learns who; it must not be able to read anything else",
+	},
+	{
+		[]string{"router", "relay", "transparency/publish"},
+		[]string{"hpke/recipient", "computenode", "computenode/internal/rek", "ohttp/gateway"},
+		"who routes or publishes must not be able to open",
+	},
+	{
+		[]string{"router", "ohttp/gateway", "computenode"},
+		[]string{"hpke/sender", "client"},
+		"the operator's roles answer requests; none of them makes one",
+	},
+	{
+		[]string{"ohttp/gateway"},
+		[]string{"attestation", "computenode", "router", "transparency"},
+		"the outer key must not share an address space with anything that routes or opens the inner layer",
+	},
+	{
+		[]string{"computenode"},
+		[]string{"ohttp/gateway", "router", "transparency/publish", "attestation"},
+		"the node answers; it decides neither who is listed nor which evidence is good",
+	},
+	{
+		[]string{"client", "client/cli", "cmd/sotto"},
+		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "transparency/publish"},
+		"a client holds no key that opens requests and asks no vendor or device about a chip",
+	},
+	{
+		[]string{"attestation"},
+		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
+		"the verifier must not reach what makes evidence",
+	},
+	{
+		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
+		[]string{"attestation/attestationtest", "attestation/attestationtest/simtpm", "lab", "lab/engine"},
+		"no shipped program contains fake hardware roots, under any build tag",
+	},
+}
+
+// only names, for packages from outside this module and for a few of the
+// standard library, who may import them; "tree/..." stands for a whole tree.
+// What is not listed nobody may import. (crypto/tls imports crypto/hpke itself,
+// so a ban on reaching that would be empty words; the ban is on naming it.)
+var only = map[string][]string{
+	"crypto/hpke": {"hpke/..."},
+	"unsafe":      nil,
+	"C":           {"attestation/attestationtest/simtpm/..."},
+
+	"github.com/google/go-sev-guest/verify/trust":          {"attestation/internal/snp"},
+	"github.com/google/go-configfs-tsm/configfs/configfsi": {"attestation/collect/snp"},
+	"github.com/google/go-configfs-tsm/configfs/linuxtsm":  {"attestation/collect/snp"},
+	"github.com/google/go-configfs-tsm/report":             {"attestation/collect/snp"},
+	"github.com/google/go-sev-guest/abi":                   {"attestation/attestationtest", "attestation/collect/snp", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/kds":                   {"attestation", "attestation/attestationtest", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/proto/sevsnp":          {"attestation/internal/snp"},
+	"github.com/google/go-sev-guest/verify":                {"attestation/internal/snp"},
+	"github.com/google/go-tpm/tpm2":                        {"attestation/...", "attestation/collect/tpm"},
+	"github.com/google/go-tpm/tpm2/transport":              {"attestation/collect/tpm", "attestation/attestationtest/simtpm"},
+	"github.com/google/go-tpm/tpm2/transport/linuxtpm":     {"attestation/collect/tpm"},
+	"github.com/google/go-tpm/tpmutil":                     {"attestation/attestationtest/simtpm"},
+	"github.com/google/go-tpm-tools/simulator":             {"attestation/attestationtest/simtpm"},
+
+	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "cmd/..."},
+	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
+	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
+	"github.com/transparency-dev/formats/note":                {"transparency"},
+	"go.yaml.in/yaml/v3":                                      {"internal/config", "lab"},
+	"golang.org/x/crypto/chacha20poly1305":                    {"hpke/internal/stream", "ohttp/internal/stream"},
+	"golang.org/x/crypto/cryptobyte":                          {"attestation/evidence", "attestation/internal/tpm", "ohttp/...", "transparency/..."},
+	"golang.org/x/mod/sumdb/note":                             {"transparency"},
+	"golang.org/x/mod/sumdb/tlog":                             {"transparency"},
+	"golang.org/x/sync/errgroup":                              {"lab", "cmd/..."},
+}
+
+// pure lists the packages that compute and do nothing else, and world what
+// they may not touch. A verdict that reads a file or a clock cannot be
+// replayed.
+var (
+	pure = []string{
+		"attestation", "attestation/evidence", "attestation/internal/eventlog", "attestation/internal/refuse",
+		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tpm",
+		"client/internal/canon", "computenode/internal/filter",
+		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
+		"internal/jsonstream", "internal/wire",
+		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
+		"transparency", "transparency/statement",
+	}
+	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
+)

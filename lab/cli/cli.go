@@ -1,0 +1,171 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the lab's face on the command line.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	clientcli "github.com/sotto-project/sotto/client/cli"
+	"github.com/sotto-project/sotto/lab"
+)
+
+// New returns the root command of sotto-lab.
+func New() *cobra.Command {
+	r := &run{}
+	root := &cobra.Command{
+		Use:   "sotto-lab",
+		Short: "Run the whole of Sotto on this machine, offline, on SIMULATED hardware",
+		Long: `Starts two relays, a gateway, a router, three nodes with a TPM in software, an
+engine with a tiny model, a publisher and a local OpenAI-compatible proxy, one
+process each, and shows where each listens and what it may see. Stays until
+Ctrl-C and leaves no process behind.
+
+  sotto-lab                           then: sotto-lab chat, sotto-lab verify
+  sotto-lab --once "Why is the sky blue?"
+  sotto-lab --evil list               parts that can be made hostile
+  sotto-lab --evil truncate --once "Hi"
+
+SIMULATED HARDWARE: no chip stands behind the lab; it proves nothing about a
+deployment. The model is a toy.
+
+Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
+10 refused.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          r.main,
+	}
+	f := root.Flags()
+	f.StringVar(&r.once, "once", "", "ask one `prompt`, print only the answer on stdout, and stop")
+	f.BoolVar(&r.json, "json", false, `print one line {"event":"ready",...} on stdout when everything serves`)
+	f.StringVar(&r.opts.Dir, "dir", "", "keep keys, log and configuration in this directory (default: a temporary one)")
+	f.StringVar(&r.opts.Listen, "listen", "", "address of the OpenAI-compatible endpoint (default: a free port)")
+	f.StringVar(&r.opts.Engine, "engine", "", "`URL` of an engine on this machine to use in place of the built-in one")
+	f.IntVar(&r.opts.Nodes, "nodes", 3, "how many nodes")
+	f.StringVar(&r.opts.Shaping, "shaping", "frames", "size-and-time policy for answers: frames, constant or off")
+	f.DurationVar(&r.opts.Epoch, "epoch", 10*time.Minute, "how long an epoch lasts")
+	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
+	root.AddCommand(roleCommand())
+	root.AddCommand(clientcli.Commands(lab.LoadTrust, currentTrust())...)
+	return root
+}
+
+func roleCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use: "role NAME", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return lab.RunRole(cmd.Context(), args[0], config, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&config, "config", "", "the role's file")
+	return c
+}
+
+type run struct {
+	opts lab.Options
+	once string
+	json bool
+}
+
+func (r *run) main(cmd *cobra.Command, _ []string) error {
+	if r.opts.Evil == "list" {
+		return listModes(cmd.OutOrStdout())
+	}
+	quiet := r.once != "" || r.json
+	r.opts.Progress = cmd.ErrOrStderr()
+	if quiet {
+		r.opts.Progress = io.Discard
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "SIMULATED HARDWARE: TPMs, chips and boots of this lab exist in software only. The model is a toy.")
+	ctx := cmd.Context()
+	l, err := lab.Start(ctx, r.opts)
+	if err != nil {
+		return err
+	}
+	err = r.use(ctx, cmd, l)
+	return errors.Join(err, l.Close())
+}
+
+func (r *run) use(ctx context.Context, cmd *cobra.Command, l *lab.Lab) error {
+	switch {
+	case r.opts.Evil != "" && r.once != "":
+		return l.Provoke(ctx, r.once, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	case r.once != "":
+		return l.Ask(ctx, r.once, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	ready := l.Ready()
+	forget, err := remember(ready.Dir)
+	if err != nil {
+		return err
+	}
+	defer forget()
+	if r.json {
+		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(ready); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(cmd.ErrOrStderr(), "\nReady. OpenAI-compatible endpoint: %s\nReport: %s/report   Files and logs: %s\nTalk to it: sotto-lab chat   Check it: sotto-lab verify   Stop: Ctrl-C\n",
+			ready.OpenAI, ready.Control, ready.Dir)
+	}
+	return l.Wait(ctx)
+}
+
+func listModes(w io.Writer) error {
+	for _, m := range lab.Modes {
+		if _, err := fmt.Fprintf(w, "%-15s refused with %-18s %s\n", m.Name, m.Code, m.About); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remember notes where the running lab is, so that `sotto-lab chat` in another
+// terminal finds it, and returns what takes the note away.
+func remember(dir string) (forget func(), err error) {
+	path, err := notePath()
+	if err != nil {
+		return func() {}, nil // no home directory: --trust still works
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path, []byte(dir+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return func() {
+		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == dir {
+			os.Remove(path)
+		}
+	}, nil
+}
+
+func notePath() (string, error) {
+	cache, err := os.UserCacheDir()
+	return filepath.Join(cache, "sotto-lab", "running"), err
+}
+
+// currentTrust is the trust file of the lab that runs on this machine, or "".
+func currentTrust() string {
+	path, err := notePath()
+	if err != nil {
+		return ""
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return lab.TrustFile(strings.TrimSpace(string(b)))
+}

@@ -1,0 +1,360 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/client/cli"
+	"github.com/sotto-project/sotto/computenode"
+	"github.com/sotto-project/sotto/hpke"
+	"github.com/sotto-project/sotto/lab/engine/model"
+	"github.com/sotto-project/sotto/ohttp"
+	"github.com/sotto-project/sotto/ohttp/gateway"
+	"github.com/sotto-project/sotto/relay"
+	"github.com/sotto-project/sotto/router"
+	"github.com/sotto-project/sotto/transparency/publish"
+)
+
+// origin names the lab's statement log.
+const origin = "sotto-lab.invalid/SIMULATED"
+
+// A seat is one process of the plan.
+type seat struct {
+	name      string
+	role      string
+	config    string // file
+	listeners []net.Listener
+	url       string
+	sees      string // what this party may see, for the reader of the start-up lines
+}
+
+// A plan is everything that is settled before the first process starts: ports,
+// certificates, keys, and one configuration file for each role.
+type plan struct {
+	dir    string
+	opts   Options
+	seats  []*seat
+	engine string // where nodes find the engine
+
+	public, operator *authority
+	gatewayKeys      []string // key files
+	keyConfigs       string   // application/ohttp-keys
+}
+
+func newPlan(dir string, o Options) (*plan, error) {
+	p := &plan{dir: dir, opts: o}
+	if err := p.draw(); err != nil {
+		p.closeListeners()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *plan) draw() error {
+	if err := p.seatAll(); err != nil {
+		return err
+	}
+	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.configs, p.trust} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seatAll opens every port.
+func (p *plan) seatAll() error {
+	seat1 := func(name, role, scheme, sees string) {
+		p.seats = append(p.seats, &seat{name: name, role: role, url: scheme, sees: sees})
+	}
+	if p.opts.Engine == "" {
+		seat1("engine", "engine", "http", "on the node's own machine: what the node sees")
+	}
+	for i := range p.opts.Nodes {
+		seat1(nodeName(i), "node", "https", "prompt and answer while it computes; never who asked")
+	}
+	seat1("publisher", "publisher", "https", "public statements and evidence")
+	seat1("router", "router", "https", "candidates and padded sizes; never who, what or which model")
+	seat1("gateway", "gateway", "https", "a sealed prompt; never an address, never the prompt")
+	seat1("relay-1", "relay", "https", "your address and a sealed size; never what is inside")
+	seat1("relay-2", "relay", "https", "your address and a sealed size; never what is inside")
+	seat1("proxy", "proxy", "http", "runs on your machine: everything of yours")
+	for _, s := range p.seats {
+		addr := ""
+		if s.role == "proxy" {
+			addr = p.opts.Listen
+		}
+		ln, err := listen(addr)
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, ln)
+		s.url += "://" + ln.Addr().String()
+		s.config = filepath.Join(p.dir, s.name+".yaml")
+	}
+	control, err := listen("")
+	if err != nil {
+		return err
+	}
+	proxy := p.seat("proxy")
+	proxy.listeners = append(proxy.listeners, control)
+	p.engine = p.opts.Engine
+	if p.engine == "" {
+		p.engine = p.seat("engine").url
+	}
+	return nil
+}
+
+func nodeName(i int) string { return fmt.Sprintf("node-%d", i+1) }
+
+func (p *plan) seat(name string) *seat {
+	for _, s := range p.seats {
+		if s.name == name {
+			return s
+		}
+	}
+	panic("lab: internal error: no seat " + name)
+}
+
+// closeListeners lets go of the ports; roles have inherited theirs by then.
+func (p *plan) closeListeners() {
+	for _, s := range p.seats {
+		for _, ln := range s.listeners {
+			ln.Close()
+		}
+	}
+}
+
+func (p *plan) authorities() (err error) {
+	if p.public, err = newAuthority(filepath.Join(p.dir, "tls", "public"), "public CA"); err != nil {
+		return err
+	}
+	p.operator, err = newAuthority(filepath.Join(p.dir, "tls", "operator"), "operator CA")
+	return err
+}
+
+// hardwareDir is where a lab keeps its simulated hardware root: beside the
+// configuration files.
+func hardwareDir(config string) string { return filepath.Join(filepath.Dir(config), "hardware") }
+
+func (p *plan) hardware() error {
+	dir := filepath.Join(p.dir, "hardware")
+	if _, err := os.Stat(dir); err == nil {
+		_, err = attestationtest.OpenRoot(dir)
+		return err
+	}
+	_, err := attestationtest.CreateRoot(dir)
+	return err
+}
+
+// keys makes the gateway's keys, or takes those of an earlier run: X-Wing
+// first, X25519 for third parties' clients.
+func (p *plan) keys() error {
+	var configs []*ohttp.KeyConfig
+	for i, kem := range []uint16{hpke.KEMXWing, hpke.KEMX25519} {
+		path := filepath.Join(p.dir, fmt.Sprintf("gateway-%d.key", i+1))
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			k, err := gateway.GenerateKey(uint8(i+1), kem)
+			if err == nil {
+				err = gateway.CreateKeyFile(path, k)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		k, err := gateway.OpenKeyFile(path)
+		if err != nil {
+			return err
+		}
+		p.gatewayKeys = append(p.gatewayKeys, path)
+		configs = append(configs, k.Config())
+	}
+	b, err := ohttp.AppendKeyConfigs(nil, configs)
+	if err != nil {
+		return err
+	}
+	p.keyConfigs = filepath.Join(p.dir, "gateway.ohttp-keys")
+	return os.WriteFile(p.keyConfigs, b, 0o644)
+}
+
+func (p *plan) logDir() string { return filepath.Join(p.dir, "log") }
+
+func (p *plan) log() error {
+	if _, err := os.Stat(p.logDir()); err == nil {
+		return nil
+	}
+	return publish.CreateLog(p.logDir(), origin, time.Now())
+}
+
+// configs writes one file for each role, in the roles' own formats.
+func (p *plan) configs() error {
+	keys, err := publish.OpenKeys(p.logDir(), origin)
+	if err != nil {
+		return err
+	}
+	var nodes []string
+	var listed []publish.NodeConfig
+	for i := range p.opts.Nodes {
+		s := p.seat(nodeName(i))
+		nodes = append(nodes, s.url)
+		listed = append(listed, publish.NodeConfig{Name: s.name, URL: s.url, ServerName: s.name + ".sotto", Model: model.Name})
+	}
+	weights := sha256.Sum256(model.GGUF)
+	for _, s := range p.seats {
+		var cfg any
+		var err error
+		switch s.role {
+		case "relay":
+			cfg, err = p.relayConfig(s)
+		case "gateway":
+			cfg, err = p.gatewayConfig(s)
+		case "router":
+			cfg, err = p.routerConfig(s, nodes, keys)
+		case "publisher":
+			cfg, err = p.publisherConfig(s, listed, weights)
+		case "node":
+			cfg, err = p.nodeConfig(s, weights)
+		case "engine":
+			cfg = engineConfig{Fixed: p.opts.Fixed}
+		case "proxy":
+			s.config = TrustFile(p.dir)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := writeYAML(s.config, cfg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *plan) relayConfig(s *seat) (relay.Config, error) {
+	id, err := p.public.issue(s.name, s.name+".sotto")
+	return relay.Config{
+		Listen: addr(s), TLS: id,
+		Gateway: p.seat("gateway").url + "/ohttp", GatewayCA: p.public.ca(),
+		Mirror: p.seat("publisher").url, MirrorCA: p.public.ca(),
+		MirrorAge: 200 * time.Millisecond,
+	}, err
+}
+
+func (p *plan) gatewayConfig(s *seat) (gateway.Config, error) {
+	public, err := p.public.issue(s.name, s.name+".sotto")
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	inside, err := p.operator.issue(s.name, "gateway.sotto")
+	return gateway.Config{
+		Listen: addr(s), TLS: public, Keys: p.gatewayKeys, Identity: inside,
+		Router: gateway.Origin{URL: p.seat("router").url},
+	}, err
+}
+
+func (p *plan) routerConfig(s *seat, nodes []string, keys *publish.Keys) (router.Config, error) {
+	id, err := p.operator.issue(s.name, "router.sotto")
+	return router.Config{
+		Listen: addr(s), TLS: id, Trust: *keys.Trust(),
+		Publisher: p.seat("publisher").url, PublisherCA: p.public.ca(),
+		Nodes: nodes, Poll: 200 * time.Millisecond, Health: 100 * time.Millisecond, Grace: p.opts.Epoch / 4,
+	}, err
+}
+
+func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]byte) (publish.Config, error) {
+	public, err := p.public.issue(s.name, s.name+".sotto")
+	if err != nil {
+		return publish.Config{}, err
+	}
+	inside, err := p.operator.issue(s.name, "publisher.sotto")
+	return publish.Config{
+		Listen: addr(s), TLS: public, Dir: p.logDir(), Origin: origin,
+		Epoch: p.opts.Epoch, Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
+		Nodes: nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
+		Policy: filepath.Join(p.dir, "policy.json"),
+		Models: []publish.ModelConfig{{
+			Name: model.Name, Weights: hex.EncodeToString(weights[:]), Context: 512,
+			APIs: []string{"chat", "completions", "embeddings"},
+		}},
+	}, err
+}
+
+func (p *plan) nodeConfig(s *seat, weights [32]byte) (computenode.Config, error) {
+	id, err := p.operator.issue(s.name, s.name+".sotto")
+	kind := "llama.cpp"
+	if p.opts.Engine == "" {
+		kind = "other"
+	}
+	return computenode.Config{
+		Listen: addr(s), TLS: id, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
+		Simulated: true, Engine: computenode.EngineConfig{Address: p.engine, Kind: kind},
+		Epoch: p.opts.Epoch, Running: 64, Queued: 256,
+	}, err
+}
+
+// trust writes what this lab's clients believe.
+func (p *plan) trust() error {
+	root, err := attestationtest.OpenRoot(filepath.Join(p.dir, "hardware"))
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(attestationtest.Policy(root), "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "policy.json"), b, 0o644); err != nil {
+		return err
+	}
+	keys, err := publish.OpenKeys(p.logDir(), origin)
+	if err != nil {
+		return err
+	}
+	return writeYAML(TrustFile(p.dir), cli.Trust{
+		Relays:  []string{p.seat("relay-1").url, p.seat("relay-2").url},
+		RelayCA: p.public.ca(),
+		Log:     *keys.Trust(),
+		Policy:  "policy.json",
+		Shaping: p.opts.Shaping,
+	})
+}
+
+func addr(s *seat) string { return s.listeners[0].Addr().String() }
+
+func writeYAML(path string, v any) error {
+	b, err := yaml.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append([]byte("# Written by sotto-lab for SIMULATED hardware.\n"), b...), 0o600)
+}
+
+func (p *plan) ready(dir string) Ready {
+	r := Ready{
+		Event: "ready", OpenAI: p.seat("proxy").url + "/v1", Gateway: p.seat("gateway").url, Router: p.seat("router").url,
+		Publisher: p.seat("publisher").url, Engine: p.engine, Dir: dir, Simulated: true,
+		Control: "http://" + p.seat("proxy").listeners[1].Addr().String(),
+	}
+	for _, s := range p.seats {
+		switch s.role {
+		case "relay":
+			r.Relays = append(r.Relays, s.url)
+		case "node":
+			r.Nodes = append(r.Nodes, s.url)
+		}
+	}
+	return r
+}

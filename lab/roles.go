@@ -1,0 +1,233 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/attestation/attestationtest/simtpm"
+	"github.com/sotto-project/sotto/attestation/collect/tpm"
+	"github.com/sotto-project/sotto/client"
+	"github.com/sotto-project/sotto/client/cli"
+	"github.com/sotto-project/sotto/client/proxy"
+	"github.com/sotto-project/sotto/computenode"
+	"github.com/sotto-project/sotto/internal/config"
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/lab/engine"
+	"github.com/sotto-project/sotto/ohttp/gateway"
+	"github.com/sotto-project/sotto/relay"
+	"github.com/sotto-project/sotto/router"
+	"github.com/sotto-project/sotto/transparency/publish"
+)
+
+// A role is how one process of the lab serves on the listeners it inherited.
+type role struct {
+	listeners int
+	serve     func(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error
+}
+
+// roles are the honest ones; evil.go has their twins.
+var roles = map[string]role{
+	"relay":     {1, serveRelay},
+	"gateway":   {1, serveGateway},
+	"router":    {1, serveRouter},
+	"node":      {1, serveNode},
+	"engine":    {1, serveEngine},
+	"publisher": {1, servePublisher},
+	"proxy":     {2, serveProxy},
+}
+
+// RunRole is what `sotto-lab role NAME --config FILE` does: it serves one role
+// until the lab that started it goes, on the listeners that the lab opened.
+func RunRole(ctx context.Context, name, path string, stdin io.Reader, stdout, stderr io.Writer) error {
+	r, ok := roles[name]
+	if !ok {
+		return fmt.Errorf("no role %q; this command is run by sotto-lab itself", name)
+	}
+	lns, err := inherited(r.listeners)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := untilUnleashed(ctx, stdin)
+	defer cancel()
+	// Roles say when they serve by their listener: the line goes out when the
+	// role first waits for a connection.
+	lns[0] = &announcing{Listener: lns[0], out: stdout}
+	err = r.serve(ctx, path, lns, slog.New(slog.NewTextHandler(stderr, nil)))
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// announcing prints [serving] when it first waits for a connection.
+type announcing struct {
+	net.Listener
+	out  io.Writer
+	said bool // owned by the goroutine that accepts
+}
+
+func (a *announcing) Accept() (net.Conn, error) {
+	if !a.said {
+		a.said = true
+		fmt.Fprintln(a.out, serving)
+	}
+	return a.Listener.Accept()
+}
+
+func serveRelay(ctx context.Context, path string, lns []net.Listener, _ *slog.Logger) error {
+	cfg, err := config.Load[relay.Config](path)
+	if err != nil {
+		return err
+	}
+	r, err := relay.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.ServeOn(ctx, lns[0])
+}
+
+func serveGateway(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	cfg, err := config.Load[gateway.Config](path)
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(cfg, log)
+	if err != nil {
+		return err
+	}
+	return g.ServeListener(ctx, lns[0])
+}
+
+func serveRouter(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	cfg, err := config.Load[router.Config](path)
+	if err != nil {
+		return err
+	}
+	cfg.Log = log
+	r, err := router.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.ServeOn(ctx, lns[0])
+}
+
+// servePublisher runs the publisher with the lab's simulated hardware root in
+// its policy.
+func servePublisher(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	cfg, err := config.Load[publish.Config](path)
+	if err != nil {
+		return err
+	}
+	root, err := attestationtest.OpenRoot(hardwareDir(path))
+	if err != nil {
+		return err
+	}
+	p, err := publish.Open(cfg, attestationtest.Policy(root), log)
+	if err != nil {
+		return err
+	}
+	return p.ServeOn(ctx, lns[0])
+}
+
+// serveNode runs a node on simulated hardware: a TPM in software, a chip under
+// the lab's root, a boot that never happened.
+func serveNode(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	cfg, err := config.Load[computenode.Config](path)
+	if err != nil {
+		return err
+	}
+	hw, err := simulatedHardware(ctx, hardwareDir(path))
+	if err != nil {
+		return err
+	}
+	defer hw.TPM.Close()
+	n, err := computenode.New(cfg, hw, log)
+	if err != nil {
+		return err
+	}
+	return n.ServeOn(ctx, lns[0])
+}
+
+func simulatedHardware(ctx context.Context, dir string) (computenode.Hardware, error) {
+	var hw computenode.Hardware
+	root, err := attestationtest.OpenRoot(dir)
+	if err != nil {
+		return hw, err
+	}
+	chip, err := root.NewChip(fmt.Sprintf("SIMULATED chip %d", os.Getpid()))
+	if err != nil {
+		return hw, err
+	}
+	sim, err := simtpm.OpenSimulator()
+	if err != nil {
+		return hw, err
+	}
+	hw = computenode.Hardware{TPM: tpm.New(sim), Reporter: chip}
+	hw.EventLog, err = attestationtest.Boot(ctx, hw.TPM)
+	return hw, err
+}
+
+// engineConfig is the engine's part of the lab.
+type engineConfig struct {
+	// Fixed serves the answers for measurements instead of the model.
+	Fixed bool `yaml:"fixed"`
+}
+
+func serveEngine(ctx context.Context, path string, lns []net.Listener, _ *slog.Logger) error {
+	cfg, err := config.Load[engineConfig](path)
+	if err != nil {
+		return err
+	}
+	h := engine.Fixed()
+	if !cfg.Fixed {
+		e, err := engine.New()
+		if err != nil {
+			return err
+		}
+		h = e.Handler()
+	}
+	return httpx.Serve(ctx, lns[0], &http.Server{Handler: h, ReadHeaderTimeout: time.Minute})
+}
+
+func serveProxy(ctx context.Context, path string, lns []net.Listener, _ *slog.Logger) error {
+	cfg, err := LoadTrust(path)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	p, err := proxy.New(proxy.Config{Client: c})
+	if err != nil {
+		return err
+	}
+	return cli.ServeProxy(ctx, p, lns[0], lns[1])
+}
+
+// LoadTrust loads a lab's trust file: as [cli.LoadTrust], with the lab's
+// simulated hardware root in place of the vendors'.
+func LoadTrust(path string) (client.Config, error) {
+	cfg, err := cli.LoadTrust(path)
+	if err != nil {
+		return cfg, err
+	}
+	root, err := attestationtest.OpenRoot(hardwareDir(path))
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Policy.Roots = root.Roots()
+	return cfg, nil
+}
