@@ -10,7 +10,7 @@ import (
 )
 
 // An Error says why a request was refused or lost, in the closed list of
-// codes of docs/spec/refusal-codes.md. Programs branch on Code; people read
+// codes of docs/spec/client.md and the pages it names. Programs branch on Code; people read
 // the rest. It never carries a byte of a prompt, an answer or a key.
 type Error struct {
 	Code   string // such as "att.stale", "stream.truncated"
@@ -35,9 +35,9 @@ func (e *Error) Error() string {
 	return s
 }
 
-// CodeOf returns the code of err, or "" if err carries none. It knows every
-// typed error of the packages beneath the client by their Code method or
-// field, so that a caller asks in one place.
+// CodeOf returns the code of err, or "" if err is no [Error]. The client gives
+// the typed errors of the packages beneath it their codes, so a caller asks in
+// one place.
 func CodeOf(err error) string {
 	var e *Error
 	if errors.As(err, &e) {

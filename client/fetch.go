@@ -4,12 +4,14 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -143,22 +145,10 @@ func same(a, b *signedStatement) error {
 		return nil
 	}
 	detail := "two mirrors serve different statements for epoch " + strconv.FormatUint(a.st.Epoch, 10)
-	if !sameKeys(a.st.GatewayKeys, b.st.GatewayKeys) || len(a.st.Nodes) != len(b.st.Nodes) {
+	if !slices.EqualFunc(a.st.GatewayKeys, b.st.GatewayKeys, bytes.Equal) || !slices.Equal(a.st.Nodes, b.st.Nodes) {
 		return &Error{Code: CodeConsistency, Detail: detail + ", with different keys, both validly signed", Hint: "keep both and show them to others: the operator signed two worlds"}
 	}
 	return err
-}
-
-func sameKeys(a, b [][]byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if string(a[i]) != string(b[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 // mirrored fetches the statement that holds now from one relay. The newest

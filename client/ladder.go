@@ -14,7 +14,7 @@ import (
 	"github.com/sotto-project/sotto/ohttp/encap"
 )
 
-// The ladder of sizes (docs/spec/traffic.md): what leaves towards the relay is
+// The ladder of sizes (docs/spec/client.md): what leaves towards the relay is
 // one of a few sizes, 8 KiB and then half as much again each step, so that the
 // size of a prompt says little. The first step holds every short prompt with
 // three candidates.

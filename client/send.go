@@ -6,6 +6,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"math/big"
 	"net/http"
@@ -62,21 +63,34 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 			// The epoch turned under this request: everything is checked anew
 			// against the new statement before anything is sealed again.
 			if w, err = c.refresh(ctx); err != nil {
-				return nil, err
+				return nil, afterSending(err)
 			}
 			if draw, err = c.draw(w, call.model); err != nil {
-				return nil, err
+				return nil, afterSending(err)
 			}
 		}
 	}
 	panic("client: internal error: attempts ended without an answer")
 }
 
+// afterSending marks a refusal that follows an attempt of the same request:
+// sealed bytes of it have left.
+func afterSending(err error) error {
+	var own *Error
+	if !errors.As(err, &own) {
+		return err
+	}
+	sent := *own
+	sent.Sent = true
+	return &sent
+}
+
 // retryable reports whether a request that ended in err did not run: only then
 // may it be sealed again.
 func retryable(err error) bool {
 	switch CodeOf(err) {
-	case CodeRelay, CodeBusy, "node.unreachable", "node.rekeyed", "epoch", "rate":
+	case CodeRelay, CodeBusy, "node.unreachable", "node.rekeyed", "node.draining", "node.starting", "epoch", "rate",
+		"busy", "overload", "gateway.unreachable":
 		return true
 	}
 	return false

@@ -89,7 +89,7 @@ func TestSaltsKeepTenantsApart(t *testing.T) {
 		return got.Salt
 	}
 	t.Run("TN-01", func(t *testing.T) {
-		if salt(hello, option{}) == salt(hello, option{}) {
+		if first, second := salt(hello, option{}), salt(hello, option{}); first == second {
 			t.Error("two requests share a cache")
 		}
 		const secret = "a conversation's secret"

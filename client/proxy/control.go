@@ -12,13 +12,13 @@ import (
 // Control serves the health word and the report of the last verification, on a
 // listener of its own: nothing of it lives under /v1, where applications look.
 //
-//	GET /health         {"state":"verified"|"unverified"|"refused", ...}
+//	GET /health         {"state": the verdict of the last report, or "not checked"}
 //	GET /report         the report; JSON, or text when asked for text/plain
 //	POST /verify        verify every node anew, then the report
 func (p *Proxy) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
-		state := "unverified"
+		state := "not checked"
 		if rep := p.cfg.Client.Report(); rep != nil {
 			state = rep.Verdict
 		}

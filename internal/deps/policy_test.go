@@ -101,7 +101,7 @@ var may = map[string][]string{
 
 	// Thin mains.
 	"cmd/sotto":         {"client/cli"},
-	"cmd/sotto-gateway": {"internal/daemon", "ohttp/gateway"},
+	"cmd/sotto-gateway": {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
 	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
 	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
 	"cmd/sotto-node":    {"attestation/collect/snp", "attestation/collect/tpm", "computenode", "internal/daemon"},

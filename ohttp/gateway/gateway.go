@@ -137,11 +137,11 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: listen: %w", err)
 	}
-	return g.ServeListener(ctx, ln)
+	return g.ServeOn(ctx, ln)
 }
 
-// ServeListener is [Gateway.Serve] on a listener of plain TCP, which it closes.
-func (g *Gateway) ServeListener(ctx context.Context, ln net.Listener) error {
+// ServeOn is [Gateway.Serve] on a listener of plain TCP, which it closes.
+func (g *Gateway) ServeOn(ctx context.Context, ln net.Listener) error {
 	defer ln.Close()
 	if err := g.Reload(); err != nil {
 		return err

@@ -99,7 +99,7 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- x.g.ServeListener(ctx, ln) }()
+	go func() { done <- x.g.ServeOn(ctx, ln) }()
 	tc, err := httpx.TLS{CA: ca.File()}.Client("gateway.example")
 	if err != nil {
 		t.Fatal(err)

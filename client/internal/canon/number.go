@@ -26,15 +26,17 @@ func appendNumber(b, lit []byte) (out []byte, ok bool) {
 	if d.n == 0 {
 		return append(b, '0'), true // -0 is 0: as JavaScript writes it, and equal to it
 	}
-	if f, err := strconv.ParseFloat(string(lit), 64); err != nil || f == 0 {
-		return nil, false
+	digits := d.digits[:d.n]
+	lead := d.n - 1 + d.exp // decimal exponent of the leading digit
+	if lead < -300 {
+		if f, err := strconv.ParseFloat(string(lit), 64); err != nil || f == 0 {
+			return nil, false
+		}
 	}
 	sign := 0
 	if d.neg {
 		sign, b = 1, append(b, '-')
 	}
-	digits := d.digits[:d.n]
-	lead := d.n - 1 + d.exp // decimal exponent of the leading digit
 	switch {
 	case d.exp >= 0 && sign+d.n+d.exp <= jsonstream.MaxNumber: // an integer
 		return zeros(append(b, digits...), d.exp), true
