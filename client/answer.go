@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/sotto-project/sotto/hpke/sender"
 	"github.com/sotto-project/sotto/internal/wire"
@@ -120,10 +121,14 @@ type body struct {
 	answer *answer
 	inner  *bhttp.Reader
 	layers []io.Reader // innermost first
-	err    error
+	err    error       // owned by the reader
+	closed atomic.Bool // Close may come from another goroutine
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	if b.err == nil && b.closed.Load() {
+		b.err = &Error{Code: CodeTruncated, Detail: "read after close", Sent: true}
+	}
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -179,9 +184,7 @@ func atEnd(r io.Reader) error {
 }
 
 func (b *body) Close() error {
-	if b.err == nil {
-		b.err = &Error{Code: CodeTruncated, Detail: "read after close", Sent: true}
-	}
+	b.closed.Store(true)
 	return b.answer.Close()
 }
 

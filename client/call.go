@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/sotto-project/sotto/client/internal/canon"
+	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/ohttp/bhttp"
 )
 
@@ -30,8 +31,9 @@ type call struct {
 	src   io.Reader
 	model string
 	whole []byte    // the canonical body, if it fits the spool
-	rest  io.Reader // else the body as the application wrote it, from the start
-	used  bool      // rest was read from; it cannot be sent again
+	rest  io.Reader // else the body as the application wrote it, from the start; it can be sent once
+
+	removed []string // members that name a person and do not leave; of a held body only
 }
 
 func newCall(req *http.Request) (*call, error) {
@@ -49,13 +51,21 @@ func newCall(req *http.Request) (*call, error) {
 	if req.Body == nil {
 		return nil, refuse(CodeRequest, "no body")
 	}
-	return &call{head: canonicalHead(u.Path, req.Header.Get(ConversationHeader)), src: req.Body}, nil
+	conversation := req.Header.Get(ConversationHeader)
+	if n := len(conversation); n > 0 && (n < 16 || n > 256) {
+		return nil, refuse(CodeRequest, "%s has %d characters, want 16 to 256: it is a secret that tells conversations apart", ConversationHeader, n)
+	}
+	return &call{head: canonicalHead(u.Path, conversation), src: source{req.Body}}, nil
 }
 
 // ConversationHeader carries a secret of the conversation inside the seal.
 // Requests with the same secret may share an engine's prefix cache; without it
 // nothing is shared (TN-01).
 const ConversationHeader = "Sotto-Conversation"
+
+// RemovedHeader lists, on an answer, the members of the request that were left
+// out because they name a person.
+const RemovedHeader = "Sotto-Removed"
 
 // canonicalHead is the same for every application: fixed fields in a fixed
 // order, whatever headers the SDK set.
@@ -85,7 +95,7 @@ func (c *call) spool(only string) error {
 			return c.keep(buf)
 		}
 		if err != nil {
-			return refuse(CodeRequest, "reading the body: %v", err)
+			return err
 		}
 	}
 	c.rest = io.MultiReader(bytes.NewReader(buf), c.src)
@@ -110,8 +120,25 @@ func (c *call) keep(raw []byte) error {
 	if res.Model == "" {
 		return refuse(CodeModel, "the body names no model").hint(`add "model"; GET /v1/models lists the names`)
 	}
-	c.whole, c.model = out.Bytes(), res.Model
+	c.whole, c.model, c.removed = out.Bytes(), res.Model, res.Removed
 	return nil
+}
+
+// A source is the application's body; what ends it early has a code.
+type source struct{ r io.Reader }
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	switch {
+	case err == nil || err == io.EOF:
+	case httpx.TooLarge(err):
+		err = refuse(CodeTooLarge, "the request is over the largest size class of %d MiB", MaxStep>>20)
+	case httpx.TooSlow(err):
+		err = refuse(CodeSlow, "the body came too slowly")
+	default:
+		err = refuse(CodeRequest, "the body ended before it was complete")
+	}
+	return n, err
 }
 
 func requestError(err error) error {
@@ -122,8 +149,9 @@ func requestError(err error) error {
 	return err
 }
 
-// rewind reports whether the body can be sent again.
-func (c *call) rewind() bool { return c.whole != nil || !c.used }
+// rewind reports whether the body can be sent again. One that streams cannot:
+// whoever writes it may still be at it when an attempt fails.
+func (c *call) rewind() bool { return c.rest == nil }
 
 // copyBody writes the canonical body.
 func (c *call) copyBody(w io.Writer) error {
@@ -137,7 +165,14 @@ func (c *call) copyBody(w io.Writer) error {
 		}
 		return nil
 	}
-	c.used = true
-	_, err := canon.Copy(w, c.rest)
-	return requestError(err)
+	res, err := canon.Copy(w, c.rest)
+	if err != nil {
+		return requestError(err)
+	}
+	if res.Model != "" && res.Model != c.model {
+		// The nodes were drawn for the statement's only model, before this
+		// body said that it wants another.
+		return &Error{Code: CodeModel, Detail: "the body names a model that no node of this epoch serves", Sent: true}
+	}
+	return nil
 }

@@ -20,6 +20,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,12 +76,15 @@ type Client struct {
 	http    *http.Client
 	shaping uint8
 
-	// mu guards the world that requests are sealed against, the highest epoch
-	// ever accepted, and the last report. It is held while a new world is
-	// fetched, so that a hundred first requests fetch once.
-	mu      sync.Mutex
+	// turn holds one token; who has it may use what follows: the world that
+	// requests are sealed against, and the highest epoch ever accepted with the
+	// hash of its statement. It is held while a new world is fetched, so that a
+	// hundred first requests fetch once; waiting for it ends with a request's
+	// context, which a mutex would not.
+	turn    chan struct{}
 	world   *world
 	highest uint64
+	leaf    [32]byte
 
 	// seenMu guards what the next report is about: the nodes last looked at.
 	seenMu    sync.Mutex
@@ -89,7 +94,7 @@ type Client struct {
 
 // New checks cfg; it does no I/O.
 func New(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, turn: make(chan struct{}, 1)}
 	if err := c.validate(); err != nil {
 		return nil, &Error{Code: CodeConfig, Detail: err.Error()}
 	}
@@ -104,6 +109,9 @@ func (c *Client) validate() error {
 		u, err := url.Parse(r)
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return fmt.Errorf("relay %q is not an https base URL", r)
+		}
+		if slices.ContainsFunc(c.relays, func(o *url.URL) bool { return strings.EqualFold(o.Host, u.Host) }) {
+			return fmt.Errorf("relay %q is listed twice: a statement is to be compared between different relays", r)
 		}
 		c.relays = append(c.relays, u)
 	}

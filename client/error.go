@@ -79,6 +79,7 @@ const (
 	CodeRequest       = "request.invalid"   // the body is not what the API takes
 	CodeModel         = "request.model"     // no node serves the model
 	CodeTooLarge      = "request.size"      // the body is over the largest size class
+	CodeSlow          = "request.slow"      // the body stood still
 	CodeConsistency   = "key.consistency"   // two sources show two different worlds
 	CodeCandidate     = "route.candidate"   // answered by a node that was not drawn
 	CodeSkip          = "route.skip"        // a candidate was skipped without its signed busy receipt

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 
@@ -126,12 +127,16 @@ func (b *pipeBody) Close() error {
 func sendError(ctx context.Context, err error) error {
 	var own *Error
 	if errors.As(err, &own) {
-		return own
+		return afterSending(own) // the body failed while it was being sealed and sent
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	var op *net.OpError
 	e := &Error{Code: CodeRelay, Detail: "the relay could not be reached: " + scrub(err), Sent: true}
+	if errors.As(err, &op) && op.Op == "dial" {
+		e.Sent = false
+	}
 	return e.hint("try again; another relay may be drawn")
 }
 

@@ -30,20 +30,43 @@ const maxPack = 64 << 20
 // current returns a world that may be sealed against now: its epoch has not
 // ended and its freshness is young enough. It fetches a new one otherwise.
 func (c *Client) current(ctx context.Context) (*world, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if err := c.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer c.unlock()
 	if c.world != nil && c.usable(c.world) == nil {
 		return c.world, nil
 	}
 	return c.fetchLocked(ctx)
 }
 
-// refresh fetches a new world whatever the one at hand says.
-func (c *Client) refresh(ctx context.Context) (*world, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// refresh fetches a new world in place of one that did not do, old. If another
+// request has fetched one meanwhile, that is it. With nil it always fetches.
+func (c *Client) refresh(ctx context.Context, old *world) (*world, error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer c.unlock()
+	if old != nil && c.world != old && c.usable(c.world) == nil {
+		return c.world, nil
+	}
 	return c.fetchLocked(ctx)
 }
+
+func (c *Client) lock(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) unlock() { <-c.turn }
+
+// fetchTimeout bounds the fetching of a world: a relay that stands still must
+// not hold up every request for as long as connections may be idle.
+const fetchTimeout = 2 * time.Minute
 
 func (c *Client) usable(w *world) error {
 	now := c.cfg.Now()
@@ -56,13 +79,34 @@ func (c *Client) usable(w *world) error {
 	return nil
 }
 
-func (c *Client) fetchLocked(ctx context.Context) (*world, error) {
+// fetchLocked is called with the turn held.
+func (c *Client) fetchLocked(parent context.Context) (*world, error) {
+	ctx, cancel := context.WithTimeout(parent, fetchTimeout)
+	defer cancel()
+	w, err := c.fetchWorld(ctx)
+	switch {
+	case parent.Err() != nil:
+		return nil, parent.Err()
+	case ctx.Err() != nil && err != nil:
+		return nil, refuse(CodeRelay, "statement and evidence did not come within %v", fetchTimeout)
+	case err != nil:
+		return nil, err
+	}
+	c.world, c.highest, c.leaf = w, w.statement.Epoch, w.leaf
+	return w, nil
+}
+
+func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	w, err := c.fetchStatement(ctx)
 	if err != nil {
 		return nil, worldError(err)
 	}
 	if w.statement.Epoch < c.highest {
 		return nil, refuse(CodeRollback, "the mirrors serve epoch %d; epoch %d was seen before", w.statement.Epoch, c.highest)
+	}
+	if w.statement.Epoch == c.highest && c.leaf != ([32]byte{}) && w.leaf != c.leaf {
+		return nil, refuse(CodeConsistency, "the mirrors serve another statement for epoch %d than before", c.highest).
+			hint("there can be only one per epoch: the operator signed two worlds")
 	}
 	if err := c.fetchEvidence(ctx, w); err != nil {
 		return nil, worldError(err)
@@ -73,7 +117,6 @@ func (c *Client) fetchLocked(ctx context.Context) (*world, error) {
 	for _, n := range w.statement.Nodes {
 		w.listed = append(w.listed, &listed{id: n.ID, row: n})
 	}
-	c.world, c.highest = w, w.statement.Epoch
 	return w, nil
 }
 
@@ -83,11 +126,27 @@ func (c *Client) fetchLocked(ctx context.Context) (*world, error) {
 func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
 	got := make([]*signedStatement, len(c.relays))
 	errs := make([]error, len(c.relays))
-	var wg sync.WaitGroup
-	for i, relay := range c.relays {
-		wg.Go(func() { got[i], errs[i] = c.mirrored(ctx, relay) })
+	each := func(f func(i int, relay *url.URL)) {
+		var wg sync.WaitGroup
+		for i, relay := range c.relays {
+			wg.Go(func() { f(i, relay) })
+		}
+		wg.Wait()
 	}
-	wg.Wait()
+	each(func(i int, relay *url.URL) { got[i], errs[i] = c.mirrored(ctx, relay) })
+	newest := uint64(0)
+	for _, g := range got {
+		if g != nil {
+			newest = max(newest, g.st.Epoch)
+		}
+	}
+	// A mirror may be a moment behind. It is asked for the newest by number:
+	// what only one mirror has shown was compared with nothing.
+	each(func(i int, relay *url.URL) {
+		if got[i] != nil && got[i].st.Epoch+1 == newest {
+			got[i], errs[i] = c.numbered(ctx, relay, newest)
+		}
+	})
 	var first *signedStatement
 	agree := 0
 	for i, g := range got {
@@ -95,21 +154,14 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
 		case g == nil && refusesTrust(errs[i]):
 			return nil, errs[i]
 		case g == nil:
+		case g.st.Epoch != newest:
+			return nil, refuse(CodeRollback, "one mirror serves epoch %d, another epoch %d", g.st.Epoch, newest)
 		case first == nil:
 			first, agree = g, 1
 		default:
-			newer, older := first, g
-			if older.st.Epoch > newer.st.Epoch {
-				newer, older = older, newer
+			if err := same(first, g); err != nil {
+				return nil, err
 			}
-			if newer.st.Epoch == older.st.Epoch {
-				if err := same(newer, older); err != nil {
-					return nil, err
-				}
-			} else if newer.st.Epoch > older.st.Epoch+1 {
-				return nil, refuse(CodeRollback, "one mirror serves epoch %d, another epoch %d", older.st.Epoch, newer.st.Epoch)
-			}
-			first = newer
 			agree++
 		}
 	}
@@ -159,9 +211,17 @@ func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement
 		return nil, err
 	}
 	if s.st.Epoch > 0 && c.cfg.Now().Before(s.st.NotBefore) {
-		return c.fetchSigned(ctx, relay, strconv.FormatUint(s.st.Epoch-1, 10))
+		return c.numbered(ctx, relay, s.st.Epoch-1)
 	}
 	return s, nil
+}
+
+func (c *Client) numbered(ctx context.Context, relay *url.URL, epoch uint64) (*signedStatement, error) {
+	s, err := c.fetchSigned(ctx, relay, strconv.FormatUint(epoch, 10))
+	if err == nil && s.st.Epoch != epoch {
+		return nil, refuse(CodeRollback, "a mirror serves the statement of epoch %d as that of epoch %d", s.st.Epoch, epoch)
+	}
+	return s, err
 }
 
 func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) (*signedStatement, error) {
@@ -187,6 +247,9 @@ func (c *Client) get(ctx context.Context, url string, limit int64) ([]byte, erro
 	}
 	req.Header = http.Header{"User-Agent": nil}
 	resp, err := c.http.Do(req)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, refuse(CodeRelay, "a relay could not be reached: %s", scrub(err))
 	}
@@ -270,8 +333,13 @@ func (c *Client) fetchFreshness(ctx context.Context, w *world) error {
 	if w.freshness, err = statement.ParseFreshness(b); err != nil {
 		return err
 	}
-	w.fresh, err = c.cfg.Trust.ParseCheckpoint(w.freshness.Checkpoint)
-	return err
+	if w.fresh, err = c.cfg.Trust.ParseCheckpoint(w.freshness.Checkpoint); err != nil {
+		return err
+	}
+	if w.fresh.Size == w.checkpoint.Size && w.fresh.Root != w.checkpoint.Root {
+		return transparency.Refuse(transparency.CodeFork, "router and mirrors show two different logs of %d leaves", w.fresh.Size)
+	}
+	return nil
 }
 
 // A query is a GET to the router, encapsulated.
@@ -288,7 +356,19 @@ func (q *query) produce(outer *encap.Request) error {
 }
 
 // oblivious fetches path from the router through relay and gateway.
+// Its errors come before anything of a prompt is sealed.
 func (c *Client) oblivious(ctx context.Context, w *world, path string) ([]byte, error) {
+	b, err := c.query(ctx, w, path)
+	var own *Error
+	if errors.As(err, &own) {
+		unsent := *own
+		unsent.Sent = false
+		return nil, &unsent
+	}
+	return b, err
+}
+
+func (c *Client) query(ctx context.Context, w *world, path string) ([]byte, error) {
 	a, err := c.exchange(ctx, w, &query{&bhttp.RequestHead{
 		Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
 	}})

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/hpke"
@@ -54,6 +55,9 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, err := c.attempt(ctx, w, draw, call, n)
 		if err == nil {
 			resp.Request = req
+			if len(call.removed) > 0 {
+				resp.Header.Set(RemovedHeader, strings.Join(call.removed, ", "))
+			}
 			return resp, nil
 		}
 		if n == attempts-1 || !retryable(err) || !call.rewind() || pause(ctx, n) != nil {
@@ -62,7 +66,7 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 		if CodeOf(err) == "epoch" || CodeOf(err) == "node.rekeyed" {
 			// The epoch turned under this request: everything is checked anew
 			// against the new statement before anything is sealed again.
-			if w, err = c.refresh(ctx); err != nil {
+			if w, err = c.refresh(ctx, w); err != nil {
 				return nil, afterSending(err)
 			}
 			if draw, err = c.draw(w, call.model); err != nil {
@@ -88,8 +92,11 @@ func afterSending(err error) error {
 // retryable reports whether a request that ended in err did not run: only then
 // may it be sealed again.
 func retryable(err error) bool {
+	var own *Error
 	switch CodeOf(err) {
-	case CodeRelay, CodeBusy, "node.unreachable", "node.rekeyed", "node.draining", "node.starting", "epoch", "rate",
+	case CodeRelay: // a connection that broke later may have carried the request
+		return errors.As(err, &own) && !own.Sent
+	case CodeBusy, "node.unreachable", "node.rekeyed", "node.draining", "node.starting", "epoch", "rate",
 		"busy", "overload", "gateway.unreachable":
 		return true
 	}
@@ -184,6 +191,9 @@ func (p *parcel) produceInner(body io.Writer) (step, error) {
 	inner, err := bhttp.NewRequestWriter(body, p.call.head)
 	if err != nil {
 		return step{}, refuse(CodeRequest, "%v", err)
+	}
+	if err := inner.Flush(); err != nil { // counted by Written even if no content follows
+		return step{}, err
 	}
 	if err := p.call.copyBody(inner); err != nil {
 		return step{}, err

@@ -168,7 +168,7 @@ func worldError(err error) error {
 // report. The error is that of the first node refused, if any; the report is
 // complete all the same.
 func (c *Client) Verify(ctx context.Context) (*Report, error) {
-	w, err := c.refresh(ctx)
+	w, err := c.refresh(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

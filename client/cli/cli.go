@@ -45,6 +45,9 @@ func ExitCode(err error) int {
 
 type usageError struct{ error }
 
+// UsageError marks err as a mistake on the command line, for [ExitCode].
+func UsageError(err error) error { return &usageError{err} }
+
 // Commands returns the client's commands. trust is the default path of the
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/sotto-project/sotto/client"
@@ -192,9 +193,17 @@ func writeError(w http.ResponseWriter, status int, typ, code, message string) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("proxy: internal error: " + err.Error()) // the types above always marshal
+	}
+	b = append(b, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	// With its length an answer is whole even where the connection ends with
+	// it, because the request's rest did not come.
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
+	w.Write(b)
 }
 
 func statusOf(code string) int {
@@ -217,6 +226,8 @@ func (p *Proxy) fail(w http.ResponseWriter, err error) {
 
 // forward sends one request and streams its answer.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
+	httpx.LimitBody(w, r, client.MaxStep)
+	httpx.LimitBody(w, r, client.MaxStep)
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.Host = "https", client.Host, client.Host
 	out.RequestURI = ""

@@ -4,6 +4,7 @@
 package httpx
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -65,6 +66,8 @@ func LimitBodyIdle(w http.ResponseWriter, r *http.Request, n int64, idle time.Du
 	b.idle, b.src = idle, http.MaxBytesReader(w, b.raw, n)
 	if r.ContentLength > n {
 		b.src = refused{&http.MaxBytesError{Limit: n}}
+		// Nobody will read it all, so nothing can follow it.
+		w.Header().Set("Connection", "close")
 	}
 	// Armed before the first read: net/http drains a body that its handler
 	// left alone, and a slow one would hold it there.
@@ -90,8 +93,30 @@ func (s bounded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	*q = *r
 	LimitBody(w, q, DefaultBody)
 	b := q.Body.(*body)
+	defer b.detach()
 	s.h.ServeHTTP(w, q)
+	b.detach()
 	b.finish(r)
+}
+
+// detach makes b leave the connection's deadlines alone from now on. They are
+// net/http's when a handler returns, which uses one to wake its own reader: a
+// transport's goroutine that is still in Read must not clear that one.
+func (b *body) detach() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.detached = true
+}
+
+// deadline sets the connection's read deadline unless b is detached.
+func (b *body) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.detached {
+		// An error means that the writer has no connection beneath it (a
+		// test's recorder): there is nobody to wait for then.
+		http.NewResponseController(b.w).SetReadDeadline(t)
+	}
 }
 
 // finish leaves the connection in a state that its next request can begin in.
@@ -111,10 +136,33 @@ func (b *body) finish(r *http.Request) {
 	}
 	// Close reads a bounded rest. One that is longer ends the connection
 	// gently; one that does not come ends it here.
-	if err := b.raw.Close(); err != nil {
+	if err := b.raw.Close(); err != nil || b.broken.Load() {
 		Abort()
 	}
 }
+
+// BufferBody reads a body whose announced length is at most max bytes into
+// memory, so that a transport sends it in one write with its header. Any other
+// body stays a stream. Call [LimitBody] first.
+func BufferBody(r *http.Request, max int64) error {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength < 0 || r.ContentLength > max {
+		return nil
+	}
+	b := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, b); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	// Not pooled: a transport may read it for longer than it says.
+	r.Body = InMemory(b)
+	return nil
+}
+
+// InMemory returns b as a request body that a transport knows to be at hand: it
+// does not send the header alone first.
+func InMemory(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
 
 // BodyErr returns the error by which reading r.Body failed, nil while it did
 // not. It is for handlers that gave the body to a transport, whose own error
@@ -155,8 +203,7 @@ func TooSlow(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 const minProgress = 1 << 10
 
 // body enforces the deadlines of [LimitBody]. Its one reader may be another
-// goroutine than the handler's (a transport's), so it touches only itself and
-// the connection's deadline, which is safe to set from anywhere.
+// goroutine than the handler's (a transport's), and may outlive it.
 type body struct {
 	raw   io.ReadCloser // as net/http gave it
 	src   io.ReadCloser // raw, bounded
@@ -170,7 +217,11 @@ type body struct {
 
 	begun  atomic.Bool           // somebody read
 	ended  atomic.Bool           // to its end
+	broken atomic.Bool           // closed before its end, which did not come
 	failed atomic.Pointer[error] // the first error, for the handler
+
+	mu       sync.Mutex // held while a deadline is set
+	detached bool
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -190,7 +241,7 @@ func (b *body) Read(p []byte) (int, error) {
 		// the connection to learn that the peer went away. A body that
 		// failed may be drained yet, so its deadline stays.
 		if b.done = true; err == nil || err == io.EOF {
-			http.NewResponseController(b.w).SetReadDeadline(time.Time{})
+			b.deadline(time.Time{})
 		} else {
 			b.failed.Store(&err)
 		}
@@ -202,12 +253,20 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) arm() {
 	b.got, b.set = 0, time.Now()
-	// An error means that the writer has no connection beneath it (a test's
-	// recorder): there is nobody to wait for then.
-	http.NewResponseController(b.w).SetReadDeadline(b.set.Add(b.idle))
+	b.deadline(b.set.Add(b.idle))
 }
 
-func (b *body) Close() error { return b.src.Close() }
+// Close reads a bounded rest, as net/http does. A transport calls it, too, and
+// may do so long before the handler returns.
+func (b *body) Close() error {
+	err := b.raw.Close()
+	if err == nil {
+		b.deadline(time.Time{})
+	} else {
+		b.broken.Store(true)
+	}
+	return err
+}
 
 // refused is a body that was too long before its first byte.
 type refused struct{ err error }

@@ -4,6 +4,7 @@
 package jsonstream
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -64,8 +65,10 @@ func (r *Reader) Number(into []byte) ([]byte, error) {
 	if !validNumber(lit) {
 		return nil, &Error{Syntax}
 	}
-	if _, err := strconv.ParseFloat(string(lit), 64); err != nil {
-		return nil, &Error{Number} // 1e999 is infinity to an engine (TN-08)
+	if bytes.ContainsAny(lit, "eE") { // no other is too large in so few bytes
+		if _, err := strconv.ParseFloat(string(lit), 64); err != nil {
+			return nil, &Error{Number} // 1e999 is infinity to an engine (TN-08)
+		}
 	}
 	return lit, nil
 }
