@@ -21,6 +21,9 @@ var (
 
 const problemType = "application/problem+json"
 
+// inMemory is the longest request, in bytes, that is held until it is whole.
+const inMemory = 32 << 10
+
 // maxProblem is the longest problem document passed on, in bytes.
 const maxProblem = 4 << 10
 
@@ -79,18 +82,19 @@ func (r *Relay) forward(w http.ResponseWriter, req *http.Request) {
 	r.requests.Add(1)
 	httpx.LimitBody(w, req, r.config.MaxRequest)
 
-	// The answer may begin while the request is still on its way (chunked
-	// OHTTP): without this net/http would first read the request to its end.
-	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		r.refuse(w, http.StatusInternalServerError, "internal")
+	if err := httpx.BufferBody(req, inMemory); err != nil {
+		r.failed.Add(1)
+		httpx.BodyProblem(w, err)
 		return
 	}
 	// Ends with the handler, hence also when the client goes away: net/http
 	// ends the request's context then, and a write to it fails.
 	ctx, cancel := context.WithTimeout(req.Context(), r.config.Timeout)
 	defer cancel()
+	// From here on the answer may begin, and end, while a long request is
+	// still on its way (chunked OHTTP).
 	resp, err := r.upstream.RoundTrip((&http.Request{
-		Method: http.MethodPost, URL: r.gateway, Host: r.gateway.Host,
+		Method: http.MethodPost, URL: r.gateway, Host: r.gateway.Host, ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, Body: req.Body, ContentLength: req.ContentLength,
 	}).WithContext(ctx))
 	if err != nil {

@@ -334,7 +334,7 @@ func TestClientGoesAway(t *testing.T) {
 				io.Copy(io.Discard, r.Body)
 			})), nil)
 			c := w.dial()
-			n := map[string]int{"whole": 5, "half": 5000}[sent]
+			n := map[string]int{"whole": 5, "half": 100000}[sent]
 			fmt.Fprintf(c, "POST /ohttp HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\nbegin", chunkedReq, n)
 			<-in
 			c.Close()

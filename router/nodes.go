@@ -78,7 +78,7 @@ func (r *Router) Check(ctx context.Context) {
 func (r *Router) look(ctx context.Context, n *node) (id [32]byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req := (&http.Request{Method: http.MethodGet, URL: n.health, Host: n.health.Host, Header: http.Header{"User-Agent": {""}}}).WithContext(ctx)
+	req := (&http.Request{Method: http.MethodGet, URL: n.health, Host: n.health.Host, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"User-Agent": {""}}}).WithContext(ctx)
 	resp, err := r.upstream.RoundTrip(req)
 	if err != nil {
 		return id, err

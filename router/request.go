@@ -31,20 +31,20 @@ const (
 type job struct {
 	epoch  *epoch
 	header *hpke.Header
+	out    *hpke.Forwarded // for the candidate being asked
 	hash   [32]byte
 	block  wire.RoutingBlock
 	order  []int // of candidates, by the public draw
 	record wire.RouteRecord
 
 	buf    *buffer
-	up     *upload // the one that may be reading buf
+	up     *upload // the one that may be reading buf, if any
 	peeked int     // bytes of the body in buf, after the forwarded header
 	ended  bool    // the body ends with them
 	length int64   // of the body, -1 when not known
 }
 
-// A buffer holds a forwarded header and the beginning of the body behind it,
-// in one piece so that a short request leaves in one write.
+// A buffer holds a forwarded header and the beginning of the body behind it.
 type buffer [maxForwarded + peekSize]byte
 
 // maxForwarded is no less than the longest forwarded header, in bytes.
@@ -70,10 +70,6 @@ func (r *Router) request(w http.ResponseWriter, req *http.Request) {
 	defer j.release()
 	if p := r.peek(j, req); p != nil {
 		r.refuse(w, p.status, p.code)
-		return
-	}
-	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		r.refuse(w, http.StatusInternalServerError, "internal")
 		return
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), r.config.Timeout)
@@ -124,9 +120,14 @@ func (r *Router) read(req *http.Request) (*job, *problem) {
 			return nil, &problem{http.StatusBadRequest, "route.candidate"}
 		}
 	}
-	hash := h.Hash()
+	// The entries are hashed once, here, for all that follows.
+	out := h.Forward(0)
+	hash, err := out.Hash()
+	if err != nil {
+		return nil, &problem{http.StatusBadRequest, "header"}
+	}
 	j := &job{
-		epoch: e, header: h, hash: hash, block: block, length: -1,
+		epoch: e, header: h, out: out, hash: hash, block: block, length: -1,
 		order: wire.DrawOrder(hash, e.statement.Beacon, ids),
 	}
 	if req.ContentLength >= 0 {
@@ -204,11 +205,11 @@ func (r *Router) route(ctx context.Context, w http.ResponseWriter, req *http.Req
 		}
 		r.counts.skipped.Add(1)
 		j.record.Skipped = append(j.record.Skipped, receipt)
-		if whole := j.up.stop(); !whole {
+		if !j.whole() {
 			break // the client has to send it again
 		}
 	}
-	r.refuse(w, http.StatusServiceUnavailable, "busy")
+	r.refuse(w, http.StatusServiceUnavailable, "node.busy")
 }
 
 var errNoAddress = errors.New("router: node has no address")
@@ -224,9 +225,9 @@ func (r *Router) send(ctx context.Context, j *job, i int, body io.Reader) (*http
 	if u == nil {
 		return nil, errNoAddress
 	}
-	j.up = j.upload(i, body)
 	out := &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Body: j.up, ContentLength: -1,
+		Method: http.MethodPost, URL: u, Host: u.Host, ProtoMajor: 1, ProtoMinor: 1,
+		Body: j.upload(i, body), ContentLength: -1,
 		Header: http.Header{
 			"Content-Type": requestType,
 			"User-Agent":   noAgent,
@@ -315,7 +316,7 @@ func (r *Router) answer(w http.ResponseWriter, resp *http.Response, j *job, i in
 			httpx.Abort()
 		}
 	}
-	if j.up.spent() {
+	if j.up == nil || j.up.spent() {
 		j.release() // a long answer need not hold it
 	}
 	if err := httpx.Stream(w, &capped{resp.Body, limit}); err != nil {

@@ -4,36 +4,45 @@
 package router
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"sync"
+
+	"github.com/sotto-project/sotto/internal/httpx"
 )
 
-// An upload is the body of one request to one node: the forwarded header and
-// the peeked part from the job's buffer, then the rest from the client. The
-// transport reads it in a goroutine of its own and may still hold it when the
-// node has answered, hence the lock.
+// upload is the body of the request to candidate i: its forwarded header, the
+// peeked part, and the rest from the client. No other upload of the job may be
+// running, because they share the job's buffer.
+func (j *job) upload(i int, body io.Reader) io.ReadCloser {
+	n := j.forwardedSize()
+	j.out.Index, j.out.Entry = uint8(i), j.header.Entries[i]
+	j.out.Append(j.buf[:0])
+	head := j.buf[:n+j.peeked]
+	if j.ended {
+		return httpx.InMemory(bytes.Clone(head))
+	}
+	j.up = &upload{head: head, rest: body}
+	return j.up
+}
+
+// whole stops the upload, if one is under way, and reports whether the body can
+// be given to another candidate.
+func (j *job) whole() bool { return j.up == nil || j.up.stop() }
+
+// An upload is a body that goes on behind the job's buffer. The transport reads
+// it in a goroutine of its own and may still hold it when the node has
+// answered, hence the lock.
 type upload struct {
-	rest io.Reader // nil when the buffer holds the end
+	rest io.Reader
 
 	mu      sync.Mutex
 	head    []byte // what is left of the buffer's part
 	stopped bool
 	touched bool // the rest was read from
-}
-
-// upload puts candidate i's forwarded header into the job's buffer. No other
-// upload of the job may be running: the buffer is shared.
-func (j *job) upload(i int, body io.Reader) *upload {
-	n := j.forwardedSize()
-	j.header.Forward(i).Append(j.buf[:0])
-	u := &upload{head: j.buf[:n+j.peeked]}
-	if !j.ended {
-		u.rest = body
-	}
-	return u
 }
 
 var errStopped = errors.New("router: upload stopped")
@@ -48,16 +57,8 @@ func (u *upload) Read(p []byte) (int, error) {
 	if len(u.head) > 0 {
 		n := copy(p, u.head)
 		u.head = u.head[n:]
-		end := len(u.head) == 0 && u.rest == nil
 		u.mu.Unlock()
-		if end {
-			return n, io.EOF
-		}
 		return n, nil
-	}
-	if u.rest == nil {
-		u.mu.Unlock()
-		return 0, io.EOF
 	}
 	u.touched = true
 	u.mu.Unlock() // the client may be slow: stop must not wait for it
