@@ -171,6 +171,9 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
 	if agree < 2 {
 		return nil, refuse(CodeEpochWithheld, "only one mirror served the statement; two are needed to compare").hint("another relay may be down; try again, or add a relay to the trust file")
 	}
+	if first.st.Empty {
+		return nil, first.st.Current(c.cfg.Now(), nil)
+	}
 	w := &world{statement: first.st, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
 	return w, w.pickGatewayKey(c.cfg.Candidates)
 }
@@ -235,6 +238,11 @@ func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) 
 	}
 	st, cp, err := signed.Verify(&c.cfg.Trust)
 	if err != nil {
+		return nil, worldError(err)
+	}
+	// A clock that is behind the witnesses' would take a statement in force for
+	// one to come, and ask for the one before it.
+	if _, err := cp.Age(c.cfg.Now()); err != nil {
 		return nil, worldError(err)
 	}
 	return &signedStatement{signed, st, cp}, nil

@@ -42,6 +42,13 @@ type Options struct {
 	Shaping string
 	// Epoch is how long an epoch lasts; 0: ten minutes.
 	Epoch time.Duration
+	// Plain adds a chain of plain reverse proxies to the same engine, for
+	// comparison. See [Lab.Plain].
+	Plain bool
+	// Profile is a directory that gets a CPU profile of each role; empty: none.
+	Profile string
+	// Metrics gives the roles that have metrics a port for them.
+	Metrics bool
 	// Evil makes one part hostile; empty: none. See [Modes].
 	Evil string
 	// Progress gets a line for each step of starting.
@@ -68,6 +75,7 @@ type Ready struct {
 	Publisher string   `json:"publisher"`
 	Engine    string   `json:"engine"`
 	Control   string   `json:"control"`
+	Metrics   []string `json:"metrics,omitempty"`
 	Dir       string   `json:"dir"`
 	Simulated bool     `json:"simulated"`
 }
@@ -93,14 +101,19 @@ func Start(ctx context.Context, o Options) (l *Lab, err error) {
 	if err := l.makeDir(); err != nil {
 		return l, err
 	}
-	if l.plan, err = newPlan(l.dir, o); err != nil {
-		return l, err
+	return l, l.start(ctx)
+}
+
+// start starts every role from what is in the lab's directory.
+func (l *Lab) start(ctx context.Context) (err error) {
+	if l.plan, err = newPlan(l.dir, l.opts); err != nil {
+		return err
 	}
 	defer l.plan.closeListeners()
 	if err := l.startRoles(ctx); err != nil {
-		return l, err
+		return err
 	}
-	return l, l.awaitWorld(ctx)
+	return l.awaitWorld(ctx)
 }
 
 func (l *Lab) makeDir() error {
@@ -138,8 +151,9 @@ func (l *Lab) startRoles(ctx context.Context) error {
 	return g.Wait()
 }
 
-// awaitWorld waits until the first statement with nodes is out and the router
-// has found every node.
+// awaitWorld waits until a client accepts the statement in force and every node
+// it lists, and the router has found every node. In a directory with a past the
+// first statement may be an old one, of nodes that have lost their keys since.
 func (l *Lab) awaitWorld(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -149,8 +163,8 @@ func (l *Lab) awaitWorld(ctx context.Context) error {
 	}
 	defer c.Close()
 	for {
-		_, err := c.Models(ctx)
-		if err == nil {
+		_, err := c.Verify(ctx)
+		if err == nil || l.refusedAsPlanned(err) {
 			err = l.routerReady(ctx)
 		}
 		if err == nil {
@@ -218,40 +232,63 @@ func TrustFile(dir string) string { return filepath.Join(dir, "trust.yaml") }
 // Ready says where everything listens.
 func (l *Lab) Ready() Ready { return l.plan.ready(l.dir) }
 
+// Processes says which process runs which role, by name.
+func (l *Lab) Processes() map[string]int {
+	pids := make(map[string]int, len(l.processes))
+	for _, p := range l.processes {
+		pids[p.name] = p.cmd.Process.Pid
+	}
+	return pids
+}
+
 // ended returns a process that is no longer running, or nil.
 func (l *Lab) ended() *process {
 	for _, p := range l.processes {
-		select {
-		case <-p.done:
+		if p.over() {
 			return p
-		default:
 		}
 	}
 	return nil
 }
 
-// Wait returns when ctx ends, or with an error when a role ends by itself.
-func (l *Lab) Wait(ctx context.Context) error {
+// Wait returns when ctx ends. A role that ends by itself is reported to
+// notices, once, and the rest goes on without it, as it would elsewhere; without
+// the proxy there is nothing to talk to, and that is an error.
+func (l *Lab) Wait(ctx context.Context, notices io.Writer) error {
+	told := map[*process]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(200 * time.Millisecond):
-			if p := l.ended(); p != nil {
+		case <-time.After(50 * time.Millisecond):
+		}
+		for _, p := range l.processes {
+			if told[p] || !p.over() {
+				continue
+			}
+			if p.name == "proxy" {
 				return fmt.Errorf("%s ended (%v)%s", p.name, p.err, p.lastWords())
 			}
+			told[p] = true
+			fmt.Fprintf(notices, "%s ended (%v)%s\n", p.name, p.err, p.lastWords())
 		}
 	}
 }
 
-// Close stops every role and waits for it. A temporary directory is removed.
-func (l *Lab) Close() error {
+// stop stops every role and waits for it.
+func (l *Lab) stop() {
 	for _, p := range l.processes {
 		p.leash.Close() // all at once
 	}
 	for _, p := range l.processes {
 		p.stop()
 	}
+	l.processes = nil
+}
+
+// Close stops every role and waits for it. A temporary directory is removed.
+func (l *Lab) Close() error {
+	l.stop()
 	if l.temporary && l.dir != "" {
 		return os.RemoveAll(l.dir)
 	}

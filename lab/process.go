@@ -5,6 +5,7 @@ package lab
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,10 @@ func (l *Lab) prepare(s *seat) (*process, error) {
 		return nil, err
 	}
 	defer logf.Close()
-	p.cmd = exec.Command(exe, "role", s.role, "--config", s.config)
+	p.cmd = exec.Command(exe, "role", cmp.Or(s.twin, s.role), "--config", s.config)
+	if l.opts.Profile != "" {
+		p.cmd.Args = append(p.cmd.Args, "--profile", filepath.Join(l.opts.Profile, s.name+".cpu.pprof"))
+	}
 	p.cmd.Stderr = logf
 	if p.leash, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -88,6 +92,16 @@ func (p *process) awaitServing(ctx context.Context) error {
 		return ctx.Err()
 	case <-time.After(startTimeout):
 		return fmt.Errorf("%s did not start within %v%s", p.name, startTimeout, p.lastWords())
+	}
+}
+
+// over reports whether the process has ended.
+func (p *process) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -144,7 +158,7 @@ func untilUnleashed(ctx context.Context, stdin io.Reader) (context.Context, cont
 	return ctx, cancel
 }
 
-// inherited returns the listeners that [Lab.start] handed to this process.
+// inherited returns the listeners that [Lab.prepare] handed to this process.
 func inherited(n int) ([]net.Listener, error) {
 	lns := make([]net.Listener, n)
 	for i := range lns {

@@ -129,6 +129,10 @@ func readEvents(resp *http.Response, out io.Writer) error {
 		}
 		var e event
 		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			// An answer that was cut ends in half an event; the cut is the news.
+			if !lines.Scan() && lines.Err() != nil {
+				return lines.Err()
+			}
 			return &client.Error{Code: "node.engine", Detail: "the engine sent an event that is no JSON", Sent: true}
 		}
 		if e.Error != nil {

@@ -1,0 +1,246 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package clienttest
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/attestation/evidence"
+	"github.com/sotto-project/sotto/hpke"
+	"github.com/sotto-project/sotto/hpke/recipient"
+	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/wire"
+	"github.com/sotto-project/sotto/ohttp/bhttp"
+	"github.com/sotto-project/sotto/transparency/publish"
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+// A Node opens requests as a real one does, with keys in memory, and answers
+// what its test says.
+type Node struct {
+	Name string
+
+	hw     *attestationtest.Node
+	hop    *Hop
+	digest [32]byte // of its epoch evidence
+
+	mu     sync.Mutex
+	key    *recipient.PrivateKey
+	seen   []*Exchange
+	answer func(*Exchange)
+	busy   int // requests still to be answered with a receipt
+}
+
+// An Exchange is one request as the node sees it.
+type Exchange struct {
+	Head    *bhttp.RequestHead
+	Content []byte
+	Policy  uint8
+	Attempt uint8
+
+	req *recipient.Request
+	w   http.ResponseWriter
+}
+
+func (w *World) newNode(i int) *Node {
+	n := &Node{Name: fmt.Sprintf("node-%d", i+1)}
+	config, err := attestationtest.Config(Model, weights).Append(nil)
+	w.must(err)
+	n.hw, err = attestationtest.NewNode(w.Roots, attestationtest.NodeSpec{Name: n.Name, Config: config})
+	w.must(err)
+	n.hop = w.serve(n.Name+".sotto", true, http.HandlerFunc(n.serve))
+	return n
+}
+
+// ID is the node's identifier.
+func (n *Node) ID() [32]byte { return n.hw.ID() }
+
+// Hop is where the router reaches the node.
+func (n *Node) Hop() *Hop { return n.hop }
+
+// Answer sets what the node does with the next requests; nil: it says "hello".
+func (n *Node) Answer(f func(*Exchange)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer = f
+}
+
+// Busy makes the node answer the next times requests with a busy receipt.
+func (n *Node) Busy(times int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy = times
+}
+
+// Seen returns the requests that the node opened, and forgets them.
+func (n *Node) Seen() []*Exchange {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := n.seen
+	n.seen = nil
+	return out
+}
+
+// Seen returns what all nodes opened since the last call.
+func (w *World) Seen() []*Exchange {
+	var out []*Exchange
+	for _, n := range w.Nodes {
+		out = append(out, n.Seen()...)
+	}
+	return out
+}
+
+// Answer sets what all nodes do.
+func (w *World) Answer(f func(*Exchange)) {
+	for _, n := range w.Nodes {
+		n.Answer(f)
+	}
+}
+
+func (n *Node) rekey(w *World) {
+	w.t.Helper()
+	w.must(n.hw.Rekey())
+	k, err := recipient.NewHybridKey(n.hw.PQ, n.hw.EC)
+	w.must(err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.key = k
+}
+
+func (n *Node) listing(w *World, epoch uint64, b *evidence.Bundle, edit func(*statement.Record)) publish.Listing {
+	w.t.Helper()
+	raw, err := b.Append(nil)
+	w.must(err)
+	n.digest = b.Digest()
+	r := &statement.Record{NodeID: n.ID(), Epoch: epoch, REK: n.hw.REK(), NodeKey: n.hw.Public(), EvidenceDigest: n.digest}
+	if edit != nil {
+		edit(r)
+	}
+	return publish.Listing{Record: r, Model: Model, Evidence: raw}
+}
+
+func (n *Node) serve(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/v1/health":
+		id := n.ID()
+		json.NewEncoder(w).Encode(map[string]any{"state": "ready", "node": hex.EncodeToString(id[:]), "epoch": 1})
+	case "/v1/request":
+		n.request(w, r)
+	default:
+		httpx.Problem(w, http.StatusNotFound, "target")
+	}
+}
+
+func (n *Node) request(w http.ResponseWriter, r *http.Request) {
+	httpx.LimitBody(w, r, 64<<20)
+	ask, err := wire.ParseAsk(r.Header.Get(wire.AskHeader))
+	if err != nil {
+		httpx.Problem(w, http.StatusBadRequest, "header")
+		return
+	}
+	n.mu.Lock()
+	key, answer, busy := n.key, n.answer, n.busy > 0
+	if busy {
+		n.busy--
+	}
+	n.mu.Unlock()
+	if busy {
+		receipt := ask.Receipt(n.ID())
+		receipt.Sign(n.hw.NodeKey)
+		w.Header().Set("Content-Type", "application/sotto-busy")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		w.Write(receipt.Append(nil))
+		return
+	}
+	x, code := open(r, key)
+	if code != "" {
+		httpx.Problem(w, http.StatusBadRequest, code)
+		return
+	}
+	x.w, x.Attempt = w, ask.Attempt
+	n.mu.Lock()
+	n.seen = append(n.seen, x)
+	n.mu.Unlock()
+	if answer == nil {
+		answer = func(x *Exchange) { x.Reply(http.StatusOK, "application/json", `{"answer":"hello"}`) }
+	}
+	w.Header().Set("Content-Type", "application/sotto-response")
+	answer(x)
+}
+
+func open(r *http.Request, key *recipient.PrivateKey) (*Exchange, string) {
+	f, err := hpke.ReadForwarded(r.Body)
+	if err != nil {
+		return nil, "header"
+	}
+	req, err := recipient.Open(f, key)
+	if err != nil {
+		return nil, "node.rekeyed"
+	}
+	x := &Exchange{req: req, Policy: req.Policy()}
+	msg := bhttp.NewReader(req.Body(r.Body), bhttp.Limits{})
+	defer msg.Close()
+	if x.Head, err = msg.ReadRequest(); err != nil {
+		return nil, "stream.truncated"
+	}
+	if x.Content, err = io.ReadAll(msg.Body()); err != nil {
+		return nil, "stream.truncated"
+	}
+	return x, ""
+}
+
+// Reply sends a whole answer.
+func (x *Exchange) Reply(status int, contentType, body string) {
+	s := x.Begin(status, bhttp.Field{Name: "content-type", Value: contentType})
+	s.Say(body)
+	s.End()
+}
+
+// A Stream is an answer under way.
+type Stream struct {
+	frames *recipient.ResponseWriter
+	w      http.ResponseWriter
+	msg    *bhttp.Writer
+	held   []byte
+}
+
+// Begin sends the head of an answer. Its errors are the client's to notice.
+func (x *Exchange) Begin(status int, fields ...bhttp.Field) *Stream {
+	s := &Stream{w: x.w}
+	var err error
+	if s.frames, err = x.req.Respond(x.w); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if s.msg, err = bhttp.NewResponseWriter(s, &bhttp.ResponseHead{Status: status, Fields: fields}); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return s
+}
+
+// Write takes what the binary HTTP message is made of.
+func (s *Stream) Write(p []byte) (int, error) {
+	s.held = append(s.held, p...)
+	return len(p), nil
+}
+
+// Say sends text in a frame of its own.
+func (s *Stream) Say(text string) {
+	s.msg.Write([]byte(text))
+	s.msg.Flush()
+	s.frames.WriteFrame(s.held, 0, false)
+	s.held = nil
+	http.NewResponseController(s.w).Flush()
+}
+
+// End sends the end, with trailers.
+func (s *Stream) End(trailers ...bhttp.Field) {
+	s.msg.Close(trailers, 0)
+	s.frames.WriteFrame(s.held, 0, true)
+}
