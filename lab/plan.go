@@ -36,9 +36,11 @@ const origin = "sotto-lab.invalid/SIMULATED"
 type seat struct {
 	name      string
 	role      string
+	twin      string // role of a hostile twin that takes the seat; empty: none
 	config    string // file
 	listeners []net.Listener
 	url       string
+	metrics   string // address of the metrics port, or ""
 	sees      string // what this party may see, for the reader of the start-up lines
 }
 
@@ -93,6 +95,9 @@ func (p *plan) seatAll() error {
 	seat1("relay-1", "relay", "https", "your address and a sealed size; never what is inside")
 	seat1("relay-2", "relay", "https", "your address and a sealed size; never what is inside")
 	seat1("proxy", "proxy", "http", "runs on your machine: everything of yours")
+	if p.opts.Plain {
+		p.seatPlain()
+	}
 	for _, s := range p.seats {
 		addr := ""
 		if s.role == "proxy" {
@@ -105,6 +110,9 @@ func (p *plan) seatAll() error {
 		s.listeners = append(s.listeners, ln)
 		s.url += "://" + ln.Addr().String()
 		s.config = filepath.Join(p.dir, s.name+".yaml")
+		if err := p.meter(s); err != nil {
+			return err
+		}
 	}
 	control, err := listen("")
 	if err != nil {
@@ -112,11 +120,34 @@ func (p *plan) seatAll() error {
 	}
 	proxy := p.seat("proxy")
 	proxy.listeners = append(proxy.listeners, control)
+	if err := p.bribe(); err != nil {
+		return err
+	}
 	p.engine = p.opts.Engine
 	if p.engine == "" {
 		p.engine = p.seat("engine").url
 	}
 	return nil
+}
+
+// meter picks a metrics port. The role opens it itself, as its configuration
+// says, so another program could take it in between: nothing but a scrape
+// would miss it.
+func (p *plan) meter(s *seat) error {
+	switch s.role {
+	case "node", "publisher", "gateway": // in the others it is the main's affair
+	default:
+		return nil
+	}
+	if !p.opts.Metrics {
+		return nil
+	}
+	ln, err := listen("")
+	if err != nil {
+		return err
+	}
+	s.metrics = ln.Addr().String()
+	return ln.Close()
 }
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i+1) }
@@ -228,6 +259,8 @@ func (p *plan) configs() error {
 			cfg, err = p.publisherConfig(s, listed, weights)
 		case "node":
 			cfg, err = p.nodeConfig(s, weights)
+		case "plain":
+			cfg, err = p.plainConfig(s)
 		case "engine":
 			cfg = engineConfig{Fixed: p.opts.Fixed}
 		case "proxy":
@@ -249,9 +282,25 @@ func (p *plan) relayConfig(s *seat) (relay.Config, error) {
 	return relay.Config{
 		Listen: addr(s), TLS: id,
 		Gateway: p.seat("gateway").url + "/ohttp", GatewayCA: p.public.ca(),
-		Mirror: p.seat("publisher").url, MirrorCA: p.public.ca(),
+		Mirror: p.mirror(s), MirrorCA: p.public.ca(),
 		MirrorAge: 200 * time.Millisecond,
 	}, err
+}
+
+// mirror is where a relay finds the statements. Only a hostile publisher has
+// more than one port; each relay has another one then.
+func (p *plan) mirror(relay *seat) string {
+	lns := p.seat("publisher").listeners
+	i := 0
+	for _, s := range p.seats {
+		if s == relay {
+			break
+		}
+		if s.role == relay.role {
+			i++
+		}
+	}
+	return "https://" + lns[i%len(lns)].Addr().String()
 }
 
 func (p *plan) gatewayConfig(s *seat) (gateway.Config, error) {
@@ -261,7 +310,7 @@ func (p *plan) gatewayConfig(s *seat) (gateway.Config, error) {
 	}
 	inside, err := p.operator.issue(s.name, "gateway.sotto")
 	return gateway.Config{
-		Listen: addr(s), TLS: public, Keys: p.gatewayKeys, Identity: inside,
+		Listen: addr(s), TLS: public, Metrics: s.metrics, Keys: p.gatewayKeys, Identity: inside,
 		Router: gateway.Origin{URL: p.seat("router").url},
 	}, err
 }
@@ -282,7 +331,7 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 	}
 	inside, err := p.operator.issue(s.name, "publisher.sotto")
 	return publish.Config{
-		Listen: addr(s), TLS: public, Dir: p.logDir(), Origin: origin,
+		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin,
 		Epoch: p.opts.Epoch, Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
 		Nodes: nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
 		Policy: filepath.Join(p.dir, "policy.json"),
@@ -300,7 +349,7 @@ func (p *plan) nodeConfig(s *seat, weights [32]byte) (computenode.Config, error)
 		kind = "other"
 	}
 	return computenode.Config{
-		Listen: addr(s), TLS: id, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
+		Listen: addr(s), TLS: id, Metrics: s.metrics, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
 		Simulated: true, Engine: computenode.EngineConfig{Address: p.engine, Kind: kind},
 		Epoch: p.opts.Epoch, Running: 64, Queued: 256,
 	}, err
@@ -354,6 +403,9 @@ func (p *plan) ready(dir string) Ready {
 			r.Relays = append(r.Relays, s.url)
 		case "node":
 			r.Nodes = append(r.Nodes, s.url)
+		}
+		if s.metrics != "" {
+			r.Metrics = append(r.Metrics, "http://"+s.metrics+"/metrics")
 		}
 	}
 	return r

@@ -36,7 +36,7 @@ type role struct {
 	serve     func(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error
 }
 
-// roles are the honest ones; evil.go has their twins.
+// roles are the honest ones; [Modes] has their hostile twins.
 var roles = map[string]role{
 	"relay":     {1, serveRelay},
 	"gateway":   {1, serveGateway},
@@ -45,12 +45,14 @@ var roles = map[string]role{
 	"engine":    {1, serveEngine},
 	"publisher": {1, servePublisher},
 	"proxy":     {2, serveProxy},
+	"plain":     {1, servePlain},
 }
 
 // RunRole is what `sotto-lab role NAME --config FILE` does: it serves one role
-// until the lab that started it goes, on the listeners that the lab opened.
-func RunRole(ctx context.Context, name, path string, stdin io.Reader, stdout, stderr io.Writer) error {
-	r, ok := roles[name]
+// until the lab that started it goes, on the listeners that the lab opened. A
+// file named by profile gets its CPU profile.
+func RunRole(ctx context.Context, name, path, profile string, stdin io.Reader, stdout, stderr io.Writer) error {
+	r, ok := findRole(name)
 	if !ok {
 		return fmt.Errorf("no role %q; this command is run by sotto-lab itself", name)
 	}
@@ -63,7 +65,9 @@ func RunRole(ctx context.Context, name, path string, stdin io.Reader, stdout, st
 	// Roles say when they serve by their listener: the line goes out when the
 	// role first waits for a connection.
 	lns[0] = &announcing{Listener: lns[0], out: stdout}
-	err = r.serve(ctx, path, lns, slog.New(slog.NewTextHandler(stderr, nil)))
+	err = Profiled(profile, func() error {
+		return r.serve(ctx, path, lns, slog.New(slog.NewTextHandler(stderr, nil)))
+	})
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -106,7 +110,7 @@ func serveGateway(ctx context.Context, path string, lns []net.Listener, log *slo
 	if err != nil {
 		return err
 	}
-	return g.ServeListener(ctx, lns[0])
+	return g.ServeOn(ctx, lns[0])
 }
 
 func serveRouter(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {

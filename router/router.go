@@ -104,7 +104,7 @@ func New(c Config) (*Router, error) {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	if len(tc.Certificates) == 0 || tc.RootCAs == nil {
-		return nil, errors.New("router: tls: cert, key and ca are all needed")
+		return nil, errNoTLS
 	}
 	r.upstream = httpx.NewTransport(tc)
 	for _, s := range c.Nodes {
@@ -127,6 +127,25 @@ func New(c Config) (*Router, error) {
 	r.server = httpx.RequirePeer(c.Peers, r.routes())
 	return r, nil
 }
+
+// Validate checks everything that can be checked without touching a file.
+func (c Config) Validate() error {
+	if err := defaults(&c); err != nil {
+		return err
+	}
+	if c.TLS.Cert == "" || c.TLS.Key == "" || c.TLS.CA == "" {
+		return errNoTLS
+	}
+	for _, s := range c.Nodes {
+		if _, err := origin("nodes", s); err != nil {
+			return err
+		}
+	}
+	_, err := origin("publisher", c.Publisher)
+	return err
+}
+
+var errNoTLS = errors.New("router: tls: cert, key and ca are all needed")
 
 func defaults(c *Config) error {
 	set := func(p *int64, v int64) {

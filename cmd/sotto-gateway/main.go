@@ -36,6 +36,7 @@ func main() {
 	}
 	os.Exit(daemon.Role[gateway.Config]{
 		Name: "sotto-gateway", About: about,
+		Check: func(c gateway.Config) error { _, err := gateway.New(c, slog.New(slog.DiscardHandler)); return err },
 		Serve: func(ctx context.Context, c gateway.Config, log *slog.Logger) error {
 			g, err := gateway.New(c, log)
 			if err != nil {

@@ -32,6 +32,7 @@ func main() {
 later one only with a signed busy receipt of those before it. It sees candidates
 and padded sizes; it never sees who asks, what, or which model, and opens
 nothing.`,
+		Check: func(c config) error { return c.Validate() },
 		Serve: serve,
 	}.Main())
 }

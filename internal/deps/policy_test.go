@@ -90,11 +90,15 @@ var may = map[string][]string{
 	"client/chat":           {"client"},
 	"client/cli":            {"attestation", "client", "client/chat", "client/proxy", "internal/config", "internal/httpx", "transparency"},
 	"client/internal/canon": {"internal/jsonstream"},
-	"client/proxy":          {"client", "internal/httpx"},
+	// A whole system in one process, for the client's tests; no program has it.
+	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
+	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation/attestationtest", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency/publish"},
-	"lab/cli":                   {"client/cli", "lab"},
+	"lab":                       {"attestation/attestationtest", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
+	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
+	"lab/cli":                   {"client/cli", "lab", "lab/bench"},
+	"lab/internal/canary":       nil,
 	"lab/engine":                {"lab/engine/internal/llama", "lab/engine/model"},
 	"lab/engine/internal/llama": nil,
 	"lab/engine/model":          nil,
@@ -154,7 +158,7 @@ var never = []ban{
 	},
 	{
 		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
-		[]string{"attestation/attestationtest", "attestation/attestationtest/simtpm", "lab", "lab/engine"},
+		[]string{"attestation/attestationtest", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
 }

@@ -56,21 +56,24 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.IntVar(&r.opts.Nodes, "nodes", 3, "how many nodes")
 	f.StringVar(&r.opts.Shaping, "shaping", "frames", "size-and-time policy for answers: frames, constant or off")
 	f.DurationVar(&r.opts.Epoch, "epoch", 10*time.Minute, "how long an epoch lasts")
+	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
-	root.AddCommand(roleCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
+	root.AddCommand(roleCommand(), benchCommand())
 	root.AddCommand(clientcli.Commands(lab.LoadTrust, currentTrust())...)
 	return root
 }
 
 func roleCommand() *cobra.Command {
-	var config string
+	var config, profile string
 	c := &cobra.Command{
 		Use: "role NAME", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return lab.RunRole(cmd.Context(), args[0], config, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return lab.RunRole(cmd.Context(), args[0], config, profile, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "the role's file")
+	c.Flags().StringVar(&profile, "profile", "", "file for a CPU profile")
 	return c
 }
 
@@ -83,6 +86,9 @@ type run struct {
 func (r *run) main(cmd *cobra.Command, _ []string) error {
 	if r.opts.Evil == "list" {
 		return listModes(cmd.OutOrStdout())
+	}
+	if _, ok := lab.FindMode(r.opts.Evil); !ok && r.opts.Evil != "" {
+		return clientcli.UsageError(fmt.Errorf("no hostile mode %q; --evil list shows them", r.opts.Evil))
 	}
 	quiet := r.once != "" || r.json
 	r.opts.Progress = cmd.ErrOrStderr()
@@ -109,7 +115,7 @@ func (r *run) use(ctx context.Context, cmd *cobra.Command, l *lab.Lab) error {
 	ready := l.Ready()
 	forget, err := remember(ready.Dir)
 	if err != nil {
-		return err
+		fmt.Fprintf(cmd.ErrOrStderr(), "sotto-lab chat will need --trust %s: %v\n", l.TrustFile(), err)
 	}
 	defer forget()
 	if r.json {
@@ -117,15 +123,18 @@ func (r *run) use(ctx context.Context, cmd *cobra.Command, l *lab.Lab) error {
 			return err
 		}
 	} else {
+		if r.opts.Evil != "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "\nSIMULATED HOSTILE PART: see for yourself that it is refused: sotto-lab chat\n")
+		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "\nReady. OpenAI-compatible endpoint: %s\nReport: %s/report   Files and logs: %s\nTalk to it: sotto-lab chat   Check it: sotto-lab verify   Stop: Ctrl-C\n",
 			ready.OpenAI, ready.Control, ready.Dir)
 	}
-	return l.Wait(ctx)
+	return l.Wait(ctx, cmd.ErrOrStderr())
 }
 
 func listModes(w io.Writer) error {
 	for _, m := range lab.Modes {
-		if _, err := fmt.Fprintf(w, "%-15s refused with %-18s %s\n", m.Name, m.Code, m.About); err != nil {
+		if _, err := fmt.Fprintf(w, "%-15s refused with %-17s %s\n", m.Name, m.Code, m.About); err != nil {
 			return err
 		}
 	}
@@ -133,23 +142,21 @@ func listModes(w io.Writer) error {
 }
 
 // remember notes where the running lab is, so that `sotto-lab chat` in another
-// terminal finds it, and returns what takes the note away.
+// terminal finds it, and returns what takes the note away. Where no note can be
+// left, --trust still names the file.
 func remember(dir string) (forget func(), err error) {
 	path, err := notePath()
-	if err != nil {
-		return func() {}, nil // no home directory: --trust still works
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(path, []byte(dir+"\n"), 0o600); err != nil {
-		return nil, err
+	if err == nil {
+		err = os.WriteFile(path, []byte(dir+"\n"), 0o600)
 	}
 	return func() {
 		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == dir {
 			os.Remove(path)
 		}
-	}, nil
+	}, err
 }
 
 func notePath() (string, error) {

@@ -9,9 +9,12 @@ package engine
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -57,6 +60,7 @@ type request struct {
 	Messages      []message `json:"messages"`
 	Prompt        text      `json:"prompt"`
 	Input         inputs    `json:"input"`
+	Encoding      string    `json:"encoding_format"`
 	Stream        bool      `json:"stream"`
 	StreamOptions struct {
 		IncludeUsage bool `json:"include_usage"`
@@ -198,6 +202,12 @@ func (e *Engine) embed(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "invalid_request_error", "there is no input")
 		return
 	}
+	switch req.Encoding {
+	case "", "float", "base64":
+	default:
+		fail(w, http.StatusBadRequest, "invalid_request_error", "encoding_format is float or base64")
+		return
+	}
 	if e.acquire(r.Context()) != nil {
 		return
 	}
@@ -211,10 +221,24 @@ func (e *Engine) embed(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		total += n
-		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": v})
+		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": encoded(v, req.Encoding)})
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "model": model.Name, "data": data,
 		"usage": map[string]int{"prompt_tokens": total, "total_tokens": total}})
+}
+
+// encoded returns v as the caller asked for it: a list of numbers, or float32
+// in little-endian order as base64, which OpenAI's JavaScript client asks for
+// on its own and does not check.
+func encoded(v []float32, format string) any {
+	if format != "base64" {
+		return v
+	}
+	b := make([]byte, 0, 4*len(v))
+	for _, f := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(f))
+	}
+	return base64.StdEncoding.EncodeToString(b)
 }
 
 func failWith(w http.ResponseWriter, err error) {

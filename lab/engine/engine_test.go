@@ -129,6 +129,14 @@ func TestOtherRoutes(t *testing.T) {
 	if status, b := post(t, url+"/v1/embeddings", `{"input":["one","two"]}`); status != 200 || strings.Count(b, `"embedding":[`) != 2 {
 		t.Errorf("embeddings: %d %s", status, b)
 	}
+	var coded struct{ Data []struct{ Embedding []byte } } // base64, as encoding/json reads bytes
+	status, b := post(t, url+"/v1/embeddings", `{"input":"one","encoding_format":"base64"}`)
+	if err := json.Unmarshal([]byte(b), &coded); status != 200 || err != nil || len(coded.Data) != 1 || len(coded.Data[0].Embedding) != 4*192 {
+		t.Errorf("embeddings in base64: %d %s, %v", status, b, err)
+	}
+	if status, b := post(t, url+"/v1/embeddings", `{"input":"one","encoding_format":"hex"}`); status != 400 {
+		t.Errorf("embeddings in hex: %d %s", status, b)
+	}
 	for _, bad := range []string{``, `{`, `{"messages":[]}`, `{"messages":[{"role":"user","content":7}]}`, `{"messages":[{"role":"user","content":"` + strings.Repeat("many words ", 600) + `"}]}`} {
 		if status, b := post(t, url+"/v1/chat/completions", bad); status != 400 || !strings.Contains(b, `"error"`) {
 			t.Errorf("%.40q: %d %s", bad, status, b)

@@ -4,6 +4,7 @@
 package clienttest
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -47,6 +48,7 @@ type Exchange struct {
 
 	req *recipient.Request
 	w   http.ResponseWriter
+	ctx context.Context
 }
 
 func (w *World) newNode(i int) *Node {
@@ -164,7 +166,7 @@ func (n *Node) request(w http.ResponseWriter, r *http.Request) {
 		httpx.Problem(w, http.StatusBadRequest, code)
 		return
 	}
-	x.w, x.Attempt = w, ask.Attempt
+	x.w, x.ctx, x.Attempt = w, r.Context(), ask.Attempt
 	n.mu.Lock()
 	n.seen = append(n.seen, x)
 	n.mu.Unlock()
@@ -234,13 +236,31 @@ func (s *Stream) Write(p []byte) (int, error) {
 func (s *Stream) Say(text string) {
 	s.msg.Write([]byte(text))
 	s.msg.Flush()
-	s.frames.WriteFrame(s.held, 0, false)
-	s.held = nil
+	s.frame(false)
 	http.NewResponseController(s.w).Flush()
 }
 
 // End sends the end, with trailers.
 func (s *Stream) End(trailers ...bhttp.Field) {
 	s.msg.Close(trailers, 0)
-	s.frames.WriteFrame(s.held, 0, true)
+	s.frame(true)
 }
+
+// frame seals what is held. A client that went away is no fault of the node.
+func (s *Stream) frame(final bool) {
+	for len(s.held) > hpke.ChunkSize {
+		s.frames.WriteFrame(s.held[:hpke.ChunkSize], 0, false)
+		s.held = s.held[hpke.ChunkSize:]
+	}
+	s.frames.WriteFrame(s.held, 0, final)
+	s.held = nil
+}
+
+// Last sends text and the end in one frame.
+func (s *Stream) Last(text string) {
+	s.msg.Write([]byte(text))
+	s.End()
+}
+
+// Context ends when the router hangs up.
+func (x *Exchange) Context() context.Context { return x.ctx }

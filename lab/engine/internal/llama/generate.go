@@ -46,6 +46,9 @@ func (m *Model) Chat(ctx context.Context, turns []Turn, o Options, emit func(str
 	}
 	ids := []int{m.tok.bos}
 	for _, t := range turns {
+		if !m.tok.fits(t.Text, m.context-len(ids)) {
+			return Result{}, ErrTooLong
+		}
 		if t.Assistant {
 			ids = append(m.tok.encode(append(ids, assistant), t.Text), m.tok.eos)
 		} else {
@@ -57,12 +60,18 @@ func (m *Model) Chat(ctx context.Context, turns []Turn, o Options, emit func(str
 
 // Complete continues text.
 func (m *Model) Complete(ctx context.Context, text string, o Options, emit func(string) error) (Result, error) {
+	if !m.tok.fits(text, m.context) {
+		return Result{}, ErrTooLong
+	}
 	return m.generate(ctx, m.tok.encode([]int{m.tok.bos}, text), o, emit)
 }
 
 // Embed returns the mean of the normalised last hidden states of text: enough
 // to exercise an embeddings route, not to search with.
 func (m *Model) Embed(ctx context.Context, text string) ([]float32, int, error) {
+	if !m.tok.fits(text, m.context) {
+		return nil, 0, ErrTooLong
+	}
 	ids := m.tok.encode([]int{m.tok.bos}, text)
 	if len(ids) > m.context {
 		return nil, 0, ErrTooLong

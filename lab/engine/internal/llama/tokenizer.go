@@ -4,6 +4,7 @@
 package llama
 
 import (
+	"container/heap"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -29,6 +30,8 @@ type tokenizer struct {
 	bytes  [256]int
 	bos    int
 	eos    int
+
+	longest int // bytes of the longest piece
 }
 
 func newTokenizer(g *gguf) (*tokenizer, error) {
@@ -50,6 +53,7 @@ func newTokenizer(g *gguf) (*tokenizer, error) {
 		switch kind {
 		case pieceNormal:
 			t.byText[piece] = i
+			t.longest = max(t.longest, len(piece))
 		case pieceByte:
 			var b byte
 			if _, err := fmt.Sscanf(piece, "<0x%02X>", &b); err != nil {
@@ -82,32 +86,17 @@ func (t *tokenizer) control(text string) (int, bool) {
 	return 0, false
 }
 
-// encode appends the pieces of text, which is never read for control pieces: a
-// prompt cannot speak for another role.
+// fits reports whether text could be n pieces or fewer: none covers more than
+// the longest. It spares encode what is refused anyway.
+func (t *tokenizer) fits(text string, n int) bool { return len(text) <= n*t.longest }
+
+// encode appends the pieces of text, a space in front as in training. Text is
+// never read for control pieces: a prompt cannot speak for another role.
 func (t *tokenizer) encode(ids []int, text string) []int {
 	if text == "" {
 		return ids
 	}
-	// A space goes in front, as in training.
-	var parts []string
-	for s := space + strings.ReplaceAll(text, " ", space); s != ""; {
-		_, n := utf8.DecodeRuneInString(s)
-		parts, s = append(parts, s[:n]), s[n:]
-	}
-	for {
-		best, at := 0.0, -1
-		for i := 0; i+1 < len(parts); i++ {
-			if id, ok := t.byText[parts[i]+parts[i+1]]; ok && (at < 0 || t.scores[id] > best) {
-				best, at = t.scores[id], i
-			}
-		}
-		if at < 0 {
-			break
-		}
-		parts[at] += parts[at+1]
-		parts = append(parts[:at+1], parts[at+2:]...)
-	}
-	for _, p := range parts {
+	for _, p := range t.merge(space + strings.ReplaceAll(text, " ", space)) {
 		if id, ok := t.byText[p]; ok {
 			ids = append(ids, id)
 			continue
@@ -117,6 +106,74 @@ func (t *tokenizer) encode(ids []int, text string) []int {
 		}
 	}
 	return ids
+}
+
+// A pair is two neighbouring parts that together are a piece. It is out of date
+// when one of them has grown since.
+type pair struct {
+	left, right int // where the parts begin in the text
+	size        int // of both, in bytes
+	score       float64
+}
+
+// pairs is a heap: the highest score first, and of equals the leftmost.
+type pairs []pair
+
+func (h pairs) Len() int { return len(h) }
+func (h pairs) Less(i, j int) bool {
+	return h[i].score > h[j].score || h[i].score == h[j].score && h[i].left < h[j].left
+}
+func (h pairs) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *pairs) Push(x any)   { *h = append(*h, x.(pair)) }
+func (h *pairs) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// merge cuts s into characters and joins neighbours, best pair first, until no
+// two of them are a piece.
+func (t *tokenizer) merge(s string) []string {
+	size := make([]int, len(s))     // of the part that begins here; 0 inside one
+	before := make([]int, len(s)+1) // where the part before begins; -1 for none
+	for at, last := 0, -1; at < len(s); {
+		_, n := utf8.DecodeRuneInString(s[at:])
+		size[at], before[at] = n, last
+		last, at = at, at+n
+	}
+	var h pairs
+	consider := func(left int) {
+		right := left + size[left]
+		if right == len(s) {
+			return
+		}
+		n := size[left] + size[right]
+		if id, ok := t.byText[s[left:left+n]]; ok {
+			heap.Push(&h, pair{left, right, n, t.scores[id]})
+		}
+	}
+	for at := 0; at < len(s); at += size[at] {
+		consider(at)
+	}
+	for len(h) > 0 {
+		p := heap.Pop(&h).(pair)
+		if size[p.left] == 0 || size[p.right] == 0 || size[p.left]+size[p.right] != p.size {
+			continue
+		}
+		size[p.left], size[p.right] = p.size, 0
+		if next := p.left + p.size; next < len(s) {
+			before[next] = p.left
+		}
+		consider(p.left)
+		if b := before[p.left]; b >= 0 {
+			consider(b)
+		}
+	}
+	var parts []string
+	for at := 0; at < len(s); at += size[at] {
+		parts = append(parts, s[at:at+size[at]])
+	}
+	return parts
 }
 
 // decode returns the bytes of one piece.
