@@ -316,7 +316,6 @@ func TestTLS(t *testing.T) {
 		"another root":  serve(issue(other, "relay-1.example", "127.0.0.1", "localhost"), leave),
 		"another name":  serve(issue(w.CA, "evil.example"), leave),
 		"TLS 1.2":       serve(issue(w.CA, "old.example", "127.0.0.1", "localhost"), func(tc *tls.Config) { tc.MinVersion, tc.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }),
-		"HTTP/2 only":   serve(issue(w.CA, "h2.example", "127.0.0.1", "localhost"), func(tc *tls.Config) { tc.NextProtos = []string{"h2"} }),
 		"no TLS at all": "https://" + plain(t),
 	} {
 		t.Run("CL-05/"+name, func(t *testing.T) {

@@ -13,7 +13,6 @@
 package canon
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -65,7 +64,7 @@ var details = map[jsonstream.Code]string{
 // prefix that is no JSON, and the caller aborts what it began. The error is an
 // *[Error], or that of r or w as it came.
 func Copy(w io.Writer, r io.Reader) (*Result, error) {
-	c := &copier{in: jsonstream.NewReader(r, nil, MaxSize), out: bufio.NewWriterSize(w, BlockSize)}
+	c := &copier{in: jsonstream.NewReader(r, nil, MaxSize), out: jsonstream.NewSink(w, BlockSize)}
 	if err := c.document(); err != nil {
 		var bad *jsonstream.Error
 		switch said := c.in.SourceError(); {
@@ -95,8 +94,8 @@ var errFound = errors.New("canonical body: found")
 // A copier walks through one body.
 type copier struct {
 	in     *jsonstream.Reader
-	out    *bufio.Writer // nil if always mute
-	mute   bool          // a member is read that is left out
+	out    *jsonstream.Sink // nil if always mute
+	mute   bool             // a member is read that is left out
 	result Result
 	text   []byte // scratch: the model
 	num    [jsonstream.MaxNumber]byte
@@ -319,29 +318,14 @@ func (c *copier) byte(b byte) error {
 	if c.mute {
 		return nil
 	}
-	if c.out.Available() == 0 {
-		if err := c.out.Flush(); err != nil {
-			return err
-		}
-	}
 	return c.out.WriteByte(b)
 }
 
-// write fills blocks. A bufio.Writer would write what is larger than its buffer
-// in one piece, and sizes would follow the application's spelling.
+// write fills blocks, so that sizes do not follow the application's spelling.
 func (c *copier) write(b []byte) error {
-	for !c.mute && len(b) > 0 {
-		n := min(len(b), c.out.Available())
-		if n == 0 {
-			if err := c.out.Flush(); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := c.out.Write(b[:n]); err != nil {
-			return err
-		}
-		b = b[n:]
+	if c.mute {
+		return nil
 	}
-	return nil
+	_, err := c.out.Write(b)
+	return err
 }
