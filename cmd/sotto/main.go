@@ -31,7 +31,15 @@ who. Nothing is sent before verification; nothing falls back.
 Whom to believe is said by a trust file of your own: ~/.config/sotto/trust.yaml,
 or --trust.`,
 		SilenceUsage: true, SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return cli.UsageError(fmt.Errorf("no command %q; sotto --help lists them", args[0]))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
 	root.AddCommand(cli.Commands(cli.LoadTrust, defaultTrust())...)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
