@@ -95,6 +95,18 @@ func TestAttacksOnBoot(t *testing.T) {
 			out := append(all[:2:2], all[3:]...)
 			return append(out, all[2])
 		})},
+		{id: "AT-33", name: "said after a separator of another type", want: "att.log.derived", spec: events(func(all []attestationtest.Event) []attestationtest.Event {
+			// Secure Boot was off; who came after the firmware says otherwise, and
+			// the types, which nothing measures, are rewritten to fit.
+			on := all[2]
+			all[2].Data, all[2].Type = attestationtest.Variable("SecureBoot", []byte{0}), 0x05
+			for i := range all {
+				if all[i].PCR == 7 && all[i].Type == 0x04 {
+					all[i].Type = 0x05
+				}
+			}
+			return append(all, on)
+		})},
 		{id: "AT-33", name: "said twice", want: "att.log.derived", spec: events(func(all []attestationtest.Event) []attestationtest.Event {
 			return append([]attestationtest.Event{all[2]}, all...)
 		})},

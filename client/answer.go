@@ -8,7 +8,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/sotto-project/sotto/hpke/sender"
@@ -29,6 +31,15 @@ type answer struct {
 
 func (a *answer) Close() error { return a.resp.Body.Close() }
 
+// outside are the codes with which a relay (docs/spec/relay.md) or a gateway
+// (docs/spec/oblivious-http.md) may refuse outside the encapsulation. Anybody
+// on the way can write there, so a router's or a node's word is not among
+// them, and no verdict.
+var outside = []string{
+	"path", "media", "size", "slow", "truncated", "busy", "overload", "key", "suite", "refused",
+	"gateway.unreachable", "gateway.answer", "gateway.timeout",
+}
+
 // check refuses what is no encapsulated answer. A relay and a gateway can say
 // why only in a static code.
 func (a *answer) check() error {
@@ -40,6 +51,9 @@ func (a *answer) check() error {
 		return &Error{Code: "suite", Detail: "the answer is of media type " + strconv.Quote(media) + ", not " + ohttp.TypeChunkedResponse, Sent: true}
 	}
 	code := parseProblem(a.resp.Body, CodeRelay)
+	if !slices.Contains(outside, code) {
+		code = CodeRelay
+	}
 	return &Error{Code: code, Detail: "refused before the gateway opened it, status " + strconv.Itoa(a.resp.StatusCode), Sent: true}
 }
 
@@ -54,6 +68,10 @@ func (a *answer) head() error {
 	}
 	if h.Status != http.StatusOK {
 		code := parseProblem(a.msg.Body(), "router.status")
+		switch family, _, _ := strings.Cut(code, "."); family {
+		case "att", "log", "key", "clock", "statement": // verdicts are the client's own
+			code = "router.status"
+		}
 		return &Error{Code: code, Detail: "refused by gateway, router or node, status " + strconv.Itoa(h.Status), Sent: true}
 	}
 	return nil

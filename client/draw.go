@@ -54,14 +54,38 @@ func (c *Client) draw(w *world, model string) (*draw, error) {
 			}
 			continue
 		}
-		d.candidates = append(d.candidates, sender.Candidate{NodeID: n.id, Key: n.key})
-		d.ids = append(d.ids, n.id)
-		d.nodes = append(d.nodes, n)
-		if len(d.nodes) == k {
+		if d.add(n); len(d.nodes) == k {
 			return d, nil
 		}
 	}
 	return nil, first
+}
+
+func (d *draw) add(n *node) {
+	d.candidates = append(d.candidates, sender.Candidate{NodeID: n.id, Key: n.key})
+	d.ids = append(d.ids, n.id)
+	d.nodes = append(d.nodes, n)
+}
+
+// redraw is old in another world of the same epoch: the same candidates,
+// verified anew.
+func (c *Client) redraw(w *world, old *draw) (*draw, error) {
+	d := &draw{}
+	defer func() { c.note(w, d.looked) }()
+	for _, id := range old.ids {
+		for _, l := range w.listed {
+			if l.id != id {
+				continue
+			}
+			d.looked = append(d.looked, l)
+			n, err := w.verified(l, c.cfg.Policy, c.cfg.Now())
+			if err != nil {
+				return nil, err
+			}
+			d.add(n)
+		}
+	}
+	return d, nil
 }
 
 // shuffle returns a uniform permutation of 0..n-1 (Fisher-Yates).

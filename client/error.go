@@ -73,7 +73,7 @@ func Type(code string) string {
 // Codes that the client itself assigns; the others come from the packages
 // that detect them.
 const (
-	CodeBusy          = "node.busy"         // every candidate answered with a signed busy receipt
+	CodeBusy          = "node.busy"         // the router says that candidates are busy
 	CodeRelay         = "relay.unreachable" // no relay could be reached or it answered outside the protocol
 	CodeTarget        = "target"            // the URL is not one Sotto serves
 	CodeRequest       = "request.invalid"   // the body is not what the API takes
@@ -90,6 +90,7 @@ const (
 	CodeRollback      = "log.rollback"      // a mirror serves an older epoch than was seen before
 	CodeEpochWithheld = "epoch.withheld"    // no current statement could be had
 	CodeSkew          = "clock.skew"        // this machine's clock disagrees with signed times
+	CodePayment       = "payment"           // the epoch asks for a payment that this client does not know
 	CodeConfig        = "cfg"               // the configuration refuses itself
 )
 

@@ -6,6 +6,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -133,8 +134,9 @@ func sendError(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	var op *net.OpError
+	var cert *tls.CertificateVerificationError
 	e := &Error{Code: CodeRelay, Detail: "the relay could not be reached: " + scrub(err), Sent: true}
-	if errors.As(err, &op) && op.Op == "dial" {
+	if errors.As(err, &op) && op.Op == "dial" || errors.As(err, &cert) {
 		e.Sent = false
 	}
 	return e.hint("try again; another relay may be drawn")

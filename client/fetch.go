@@ -174,6 +174,9 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
 	if first.st.Empty {
 		return nil, first.st.Current(c.cfg.Now(), nil)
 	}
+	if first.st.Payment != wire.PaymentNone {
+		return nil, refuse(CodePayment, "this epoch asks for payment of kind %d, which this client does not know", first.st.Payment)
+	}
 	w := &world{statement: first.st, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
 	return w, w.pickGatewayKey(c.cfg.Candidates)
 }
@@ -207,14 +210,22 @@ func same(a, b *signedStatement) error {
 }
 
 // mirrored fetches the statement that holds now from one relay. The newest
-// published may be the next epoch's; the one before it holds then.
+// published may be the next epoch's; the one before it holds then. Or the
+// relay's copy of the newest is some seconds old and its epoch just over; the
+// one after it was public long before, under its number.
 func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement, error) {
 	s, err := c.fetchSigned(ctx, relay, "latest")
 	if err != nil {
 		return nil, err
 	}
-	if s.st.Epoch > 0 && c.cfg.Now().Before(s.st.NotBefore) {
+	switch now := c.cfg.Now(); {
+	case s.st.Epoch > 0 && now.Before(s.st.NotBefore):
 		return c.numbered(ctx, relay, s.st.Epoch-1)
+	case !now.Before(s.st.NotAfter):
+		next, err := c.numbered(ctx, relay, s.st.Epoch+1)
+		if err == nil || refusesTrust(err) {
+			return next, err
+		}
 	}
 	return s, nil
 }

@@ -60,6 +60,9 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
 		verdict = attestation.VerifiedWithGaps
 	}
+	if len(nodes) == 0 {
+		verdict = attestation.NotChecked
+	}
 	for _, l := range nodes {
 		n := NodeReport{ID: hex.EncodeToString(l.id[:]), Model: w.modelName(l)}
 		if rep := l.report; rep != nil {

@@ -47,10 +47,15 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := call.spool(w.onlyModel()); err != nil {
 		return nil, err
 	}
+	// The body may have taken its time, and that world may be over.
+	if w, err = c.current(ctx); err != nil {
+		return nil, err
+	}
 	draw, err := c.draw(w, call.model)
 	if err != nil {
 		return nil, err
 	}
+	sent := false
 	for n := range attempts {
 		resp, err := c.attempt(ctx, w, draw, call, n)
 		if err == nil {
@@ -60,21 +65,42 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return resp, nil
 		}
-		if n == attempts-1 || !retryable(err) || !call.rewind() || pause(ctx, n) != nil {
+		again := n < attempts-1 && call.rewind() && retryable(err)
+		var own *Error
+		if sent = sent || errors.As(err, &own) && own.Sent; sent {
+			err = afterSending(err) // it was an earlier attempt that sent, if not this one
+		}
+		if !again || pause(ctx, n) != nil {
 			return nil, err
 		}
-		if CodeOf(err) == "epoch" || CodeOf(err) == "node.rekeyed" {
-			// The epoch turned under this request: everything is checked anew
-			// against the new statement before anything is sealed again.
-			if w, err = c.refresh(ctx, w); err != nil {
-				return nil, afterSending(err)
+		if w, draw, err = c.renew(ctx, w, draw, call.model, CodeOf(err)); err != nil {
+			if sent {
+				err = afterSending(err)
 			}
-			if draw, err = c.draw(w, call.model); err != nil {
-				return nil, afterSending(err)
-			}
+			return nil, err
 		}
 	}
 	panic("client: internal error: attempts ended without an answer")
+}
+
+// renew returns what a request is sealed against again, after a refusal with
+// code. In a world that is over, or may be, everything is checked anew first.
+// While the epoch stays, so do the candidates: whoever could have them drawn
+// again by saying no could choose them (design rule 6).
+func (c *Client) renew(ctx context.Context, w *world, d *draw, model, code string) (*world, *draw, error) {
+	if code != "epoch" && code != "node.rekeyed" && c.usable(w) == nil {
+		return w, d, nil
+	}
+	next, err := c.refresh(ctx, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	if next.statement.Epoch == w.statement.Epoch {
+		d, err = c.redraw(next, d)
+	} else {
+		d, err = c.draw(next, model)
+	}
+	return next, d, err
 }
 
 // afterSending marks a refusal that follows an attempt of the same request:
@@ -163,13 +189,10 @@ func (p *parcel) produce(outer *encap.Request) error {
 	if err != nil {
 		return refuse(CodeRequest, "%v", err)
 	}
-	content := &blocks{w: msg}
 	block := wire.RoutingBlock{Payment: p.world.statement.Payment, Epoch: p.world.statement.Epoch, Attempt: p.attempt}
-	header := block.Append(make([]byte, 0, firstStep))
-	header = p.sealed.Header().Append(header)
-	if _, err := content.Write(header); err != nil {
-		return err
-	}
+	// The router's part is shorter than a block, whatever k: it begins the first.
+	content := &blocks{w: msg, buf: block.Append(make([]byte, 0, firstStep))}
+	content.buf = p.sealed.Header().Append(content.buf)
 	body := p.sealed.Body(content)
 	rung, err := p.produceInner(body)
 	if err != nil {

@@ -173,6 +173,9 @@ func (c *Client) Verify(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	var first error
+	if len(w.listed) == 0 {
+		first = refuse(CodeSmallSet, "the statement of epoch %d lists no node", w.statement.Epoch)
+	}
 	for _, l := range w.listed {
 		if _, err := w.verified(l, c.cfg.Policy, c.cfg.Now()); err != nil && first == nil {
 			first = err

@@ -111,16 +111,18 @@ func (b *bucket) take(now time.Time) bool {
 
 // A memory holds the requests of one epoch that were, or are being, run. Both
 // names are kept: the header hash stands for the request, enc for the key
-// stream, and neither may come twice.
+// stream, and neither may come twice. Beside them it holds the header hashes of
+// requests for which a busy receipt was signed: another candidate may run those.
 type memory struct {
 	most int
 
-	mu   sync.Mutex
-	seen map[[16]byte]struct{}
+	mu       sync.Mutex
+	seen     map[[16]byte]struct{}
+	declined map[[16]byte]struct{}
 }
 
 func newMemory(requests int) *memory {
-	return &memory{most: 2 * requests, seen: make(map[[16]byte]struct{})}
+	return &memory{most: 2 * requests, seen: make(map[[16]byte]struct{}), declined: make(map[[16]byte]struct{})}
 }
 
 // A verdict on a request that wants to be remembered.
@@ -144,10 +146,31 @@ func (m *memory) mark(headerHash [32]byte, enc []byte) verdict {
 	if _, ok := m.seen[b]; ok {
 		return isReplay
 	}
+	if _, ok := m.declined[a]; ok {
+		return isReplay
+	}
 	if len(m.seen) >= m.most {
 		return isFull
 	}
 	m.seen[a], m.seen[b] = struct{}{}, struct{}{}
+	return isNew
+}
+
+// decline reports whether a busy receipt may be signed for a request, and then
+// sees to it that the request is never run: isNew, also for one that was
+// declined before; isReplay for one that is or was run here; isFull if it could
+// not be remembered (RT-02).
+func (m *memory) decline(headerHash [32]byte) verdict {
+	a := [16]byte(headerHash[:])
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.seen[a]; ok {
+		return isReplay
+	}
+	if _, ok := m.declined[a]; !ok && 2*len(m.declined) >= m.most {
+		return isFull
+	}
+	m.declined[a] = struct{}{}
 	return isNew
 }
 

@@ -237,7 +237,7 @@ func TestCutAndAlteredBodies(t *testing.T) {
 	}
 }
 
-func TestBusyIsSignedAndUsesNothingUp(t *testing.T) {
+func TestBusyIsSignedAndKept(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Running, c.Queued = 1, 1 })
 	release := make(chan struct{})
 	f.answerWith(func(w http.ResponseWriter, r *http.Request) {
@@ -248,16 +248,30 @@ func TestBusyIsSignedAndUsesNothingUp(t *testing.T) {
 		events("1")(w, r)
 	})
 	done := make(chan opened, 2)
+	var running *sealedRequest
 	for range 2 {
 		s := f.seal(hello, option{})
+		running = s
 		go func() { done <- s.open(f.send(s)) }()
 	}
 	waitFor(t, func() bool { return f.node.gate.full() })
+	waitFor(t, func() bool { // both are marked
+		m := f.node.epoch(f.record.Epoch).seen
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.seen) == 4
+	})
 	if state := f.health(); state != "busy" {
 		t.Errorf("health %q", state)
 	}
 	s := f.seal(hello, option{})
 	s.ask.Attempt = 2
+	t.Run("RT-02", func(t *testing.T) {
+		// A request that is running is none that the node was too busy for.
+		if code := problemOf(t, f.send(running)); code != "replay" {
+			t.Errorf("a receipt for a request that runs: code %q", code)
+		}
+	})
 	commands := f.tpm.Commands()
 	for _, resp := range []*http.Response{
 		f.send(s),
@@ -289,9 +303,15 @@ func TestBusyIsSignedAndUsesNothingUp(t *testing.T) {
 		}
 	}
 	waitFor(t, func() bool { return f.node.gate.count() == 0 })
-	s.ask.Attempt = 0
-	if o := s.open(f.send(s)); o.status != 200 {
-		t.Errorf("the busy request again: %+v", o)
+	t.Run("RT-02", func(t *testing.T) {
+		// Another candidate may have it by now, with the receipt as its reason.
+		s.ask.Attempt = 0
+		if code := problemOf(t, f.send(s)); code != "replay" {
+			t.Errorf("a request with a receipt: code %q", code)
+		}
+	})
+	if o := f.chat(hello, option{}); o.status != 200 {
+		t.Errorf("the prompt sealed again: %+v", o)
 	}
 }
 

@@ -162,11 +162,19 @@ func (n *Node) admit(number uint64) (*epoch, error) {
 	return nil, errRekeyed // erased, or of a process before this one
 }
 
-// busy answers with a signed receipt. Nothing of the request was marked used,
-// so it may come again.
+// busy answers with a signed receipt. With it the router may turn to another
+// candidate, so this node does not run the request any more, whoever sends it
+// again, and signs none for a request that it has taken.
 func (n *Node) busy(w http.ResponseWriter, a wire.Ask) (string, error) {
-	if _, err := n.admit(a.Epoch); err != nil {
+	held, err := n.admit(a.Epoch)
+	if err != nil {
 		return "", err
+	}
+	switch held.seen.decline(a.HeaderHash) {
+	case isReplay:
+		return "", errReplay
+	case isFull:
+		return "", errRate
 	}
 	receipt := a.Receipt(n.id)
 	n.mu.RLock()

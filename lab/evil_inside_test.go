@@ -31,7 +31,7 @@ import (
 // others would prove nothing.
 var failing = []Mode{
 	{Name: "test-idle", Code: "replay", About: "a relay that does nothing hostile", part: "relay", faces: 1, serve: serveRelay},
-	{Name: "test-liar", Code: "replay", About: "a relay that says replay itself", because: "refused by gateway", part: "relay", faces: 1, serve: serveLiar},
+	{Name: "test-liar", Code: "refused", About: "a relay that says refused itself", because: "refused by gateway", part: "relay", faces: 1, serve: serveLiar},
 	{Name: "test-leak", Code: "stream.truncated", About: "a router that cuts, where nothing may leave", unsent: true, part: "router", faces: 1, serve: serveCuttingRouter},
 }
 
@@ -69,8 +69,8 @@ func serveLiar(ctx context.Context, path string, lns []net.Listener, log *slog.L
 			r.Handler().ServeHTTP(w, q)
 			return
 		}
-		deed(log, "said replay")
-		httpx.Problem(w, http.StatusConflict, "replay")
+		deed(log, "said refused")
+		httpx.Problem(w, http.StatusBadRequest, "refused")
 	}))
 	s.TLSConfig = tc
 	return httpx.Serve(ctx, lns[0], s)

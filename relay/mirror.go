@@ -19,7 +19,7 @@ const (
 	maxObject   = 2 << 20          // longest statement or checkpoint, in bytes
 	maxObjects  = 64               // objects in memory
 	maxMemory   = 16 << 20         // their bytes in all
-	maxLoads    = 8                // fetches at a time
+	maxLoads    = 8                // fetches of numbered objects at a time
 	loadTimeout = 10 * time.Second // for one fetch
 )
 
@@ -121,7 +121,9 @@ func (m *mirror) get(ctx context.Context, path string, age time.Duration) (body 
 		case <-ctx.Done():
 			return nil, http.StatusGatewayTimeout, "mirror.timeout"
 		}
-	case len(m.loading) >= maxLoads:
+	case age == 0 && len(m.loading) >= maxLoads:
+		// Anybody can name numbers. The few objects that change have no such
+		// bound: they are the way to everything else.
 		m.mu.Unlock()
 		return nil, http.StatusServiceUnavailable, "busy"
 	default:

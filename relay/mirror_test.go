@@ -179,3 +179,32 @@ func TestMirrorRefusesHugeObjects(t *testing.T) {
 		t.Errorf("got %d %.40q", code, b)
 	}
 }
+
+// TestMirrorNumbersDoNotStarveTheLatest: who keeps all fetches busy with
+// numbers that nobody publishes does not keep others from the newest statement.
+func TestMirrorNumbersDoNotStarveTheLatest(t *testing.T) {
+	t.Run("DS-02", func(t *testing.T) {
+		l := &log{gate: make(chan struct{})}
+		w := mirrored(t, l, time.Nanosecond)
+		var wg sync.WaitGroup
+		for n := range 8 {
+			wg.Go(func() { w.get(fmt.Sprint("/v1/statement/", 1000+n)) })
+		}
+		for l.calls.Load() < 8 {
+			time.Sleep(time.Millisecond)
+		}
+		if code, _, _ := w.get("/v1/statement/2000"); code != 503 {
+			t.Errorf("a ninth number: %d", code)
+		}
+		for _, path := range []string{"/v1/statement/latest", "/v1/checkpoint"} {
+			wg.Go(func() {
+				if code, b, _ := w.get(path); code != 200 {
+					t.Errorf("%s: %d %q", path, code, b)
+				}
+			})
+		}
+		time.Sleep(100 * time.Millisecond)
+		close(l.gate)
+		wg.Wait()
+	})
+}

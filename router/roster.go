@@ -84,16 +84,21 @@ func (r *Router) Poll(ctx context.Context) error {
 	return nil
 }
 
+// poll looks for statements and for freshness, whatever becomes of the other: a
+// statement or a pack that cannot be had must not let the evidence of the epoch
+// in force grow old.
 func (r *Router) poll(ctx context.Context, next *roster) error {
+	return errors.Join(r.statements(ctx, next), r.refresh(ctx, next))
+}
+
+// statements admits the statement in force and the one after it.
+func (r *Router) statements(ctx context.Context, next *roster) error {
 	latest, err := r.publisher.get(ctx, "/v1/statement/latest", statement.MaxSignedSize)
 	if err != nil {
 		return err
 	}
 	e, err := r.admit(ctx, next, latest)
 	if err != nil {
-		return err
-	}
-	if err := r.refresh(ctx, next); err != nil {
 		return err
 	}
 	// The next statement is public before it is in force. A client may use it

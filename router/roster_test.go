@@ -258,3 +258,22 @@ func TestServeLooksAroundByItself(t *testing.T) {
 	w.nodes[0].stop()
 	until(`{"state":"ready","epoch":2,"nodes":1}`)
 }
+
+// TestFreshnessIsFetchedWhateverElseFails: a next epoch that cannot be had does
+// not let the evidence of the one in force grow old.
+func TestFreshnessIsFetchedWhateverElseFails(t *testing.T) {
+	t.Run("DS-07", func(t *testing.T) {
+		w := newWorld(t, 1, nil)
+		now := time.Now()
+		next := w.pub.publish(w.nodes, now, now.Add(time.Hour))
+		w.pub.set(fmt.Sprint("/v1/pack/", next), []byte("no pack"))
+		want := must((&statement.Freshness{Checkpoint: []byte("newer note")}).Append(nil))
+		w.pub.set("/v1/freshness", want)
+		if err := w.router.Poll(context.Background()); err == nil {
+			t.Error("a pack that is none went unnoticed")
+		}
+		if code, b := w.get("/v1/freshness"); code != 200 || !bytes.Equal(b, want) {
+			t.Errorf("%d %q", code, b)
+		}
+	})
+}

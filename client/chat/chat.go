@@ -17,6 +17,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"github.com/sotto-project/sotto/client"
 )
@@ -155,8 +156,15 @@ func readEvents(resp *http.Response, out io.Writer) error {
 
 func answerError(e *event) error {
 	code, _ := e.Error.Code.(string)
-	if code == "" {
+	if code == "" || strings.ContainsFunc(code, func(r rune) bool { return (r < 'a' || r > 'z') && r != '.' && r != '_' }) {
 		code = "node.engine"
 	}
-	return &client.Error{Code: code, Detail: e.Error.Message, Sent: true}
+	// An engine's words end up on a terminal, or in a log.
+	message := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, e.Error.Message)
+	return &client.Error{Code: code, Detail: message, Sent: true}
 }

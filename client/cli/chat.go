@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -40,13 +41,13 @@ Exit codes: 0 answered, 10 refused, 1 failed, 2 usage.`,
 			}
 			defer c.Close()
 			if file == "" && isTerminal(cmd.InOrStdin()) {
-				return interactive(cmd.Context(), c, model, cmd.InOrStdin(), cmd.OutOrStdout())
+				return interactive(cmd.Context(), c, model, cmd.InOrStdin(), display(cmd.OutOrStdout()))
 			}
 			prompt, err := readPrompt(file, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			return Ask(cmd.Context(), c, model, prompt, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return Ask(cmd.Context(), c, model, prompt, display(cmd.OutOrStdout()), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "read the prompt from this file (- for stdin)")
@@ -128,8 +129,34 @@ func interactive(ctx context.Context, c *client.Client, model string, in io.Read
 	return lines.Err()
 }
 
-func isTerminal(in io.Reader) bool {
-	f, ok := in.(*os.File)
+// display is out, without what would drive a terminal if it is one.
+func display(out io.Writer) io.Writer {
+	if isTerminal(out) {
+		return plainText{out}
+	}
+	return out
+}
+
+// plainText keeps the words of a model from being commands to a terminal: an
+// escape sequence can write the clipboard or change what was shown before. A
+// write must not end within a character.
+type plainText struct{ w io.Writer }
+
+func (p plainText) Write(b []byte) (int, error) {
+	clean := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, string(b))
+	if _, err := io.WriteString(p.w, clean); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}

@@ -45,7 +45,12 @@ The control port serves /health, /report and POST /verify.`,
 			if err != nil {
 				return &usageError{err}
 			}
-			p, err := proxy.New(proxy.Config{Client: c, Token: token, Wide: wide})
+			// The control port answers for what was verified, and makes work.
+			wideControl, err := proxy.CheckListen(control, token)
+			if err != nil {
+				return &usageError{err}
+			}
+			p, err := proxy.New(proxy.Config{Client: c, Token: token, Wide: wide || wideControl})
 			if err != nil {
 				return &usageError{err}
 			}

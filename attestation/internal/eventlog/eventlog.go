@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"unicode/utf16"
 )
 
@@ -185,6 +186,12 @@ func (e *Event) text() ([]byte, error) {
 	return e.Data, nil
 }
 
+// separators are the digests of what a firmware separates with: four zero bytes,
+// or four of 0xff (PFP, Section 3.3.2.2). An event's type is nobody's
+// measurement, so a separator goes by its digest: one that was given another
+// type still ends the firmware's part.
+var separators = [][32]byte{sha256.Sum256(make([]byte, 4)), sha256.Sum256([]byte("\xff\xff\xff\xff"))}
+
 // SecureBoot returns the state of the SecureBoot variable as the firmware
 // measured it: exactly one EV_EFI_VARIABLE_DRIVER_CONFIG of that name in PCR 7,
 // before the separator that ends the firmware's part.
@@ -194,7 +201,7 @@ func (l *Log) SecureBoot() (bool, error) {
 		if e.PCR != pcrPolicy {
 			continue
 		}
-		if e.Type == typeSeparator {
+		if e.Type == typeSeparator || slices.Contains(separators, e.Digest) {
 			break // what follows is not the firmware speaking
 		}
 		if e.Type != typeVariableConfig {

@@ -309,9 +309,9 @@ func TestMemoryIsConstant(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	small, large := grow(1<<10), grow(64<<20)
+	small, large := grow(1<<20), grow(64<<20)
 	if large > small+64<<10 {
-		t.Errorf("a small request allocated %d bytes, a large one %d", small, large)
+		t.Errorf("a request of 1 MiB allocated %d bytes, one of 64 MiB %d", small, large)
 	}
 }
 
