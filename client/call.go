@@ -132,7 +132,7 @@ func (s source) Read(p []byte) (int, error) {
 	switch {
 	case err == nil || err == io.EOF:
 	case httpx.TooLarge(err):
-		err = refuse(CodeTooLarge, "the request is over the largest size class of %d MiB", MaxStep>>20)
+		err = refuse(CodeTooLarge, "the request is over the largest size class of %d MiB", steps[len(steps)-1]>>20)
 	case httpx.TooSlow(err):
 		err = refuse(CodeSlow, "the body came too slowly")
 	default:

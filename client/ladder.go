@@ -20,17 +20,18 @@ import (
 // three candidates.
 const (
 	firstStep = 8 << 10
-	// MaxStep is the largest size class; a larger request is refused rather
-	// than sent with a size of its own.
-	MaxStep = 96 << 20
+	// MaxStep bounds the ladder, in bytes: relays, gateways and routers take
+	// no more. A request over the last step is refused rather than sent with a
+	// size of its own.
+	MaxStep = 64 << 20
 )
 
 // steps lists the sizes of the ladder, in bytes of the whole encapsulated
 // request.
 var steps = func() []int64 {
 	s := []int64{firstStep}
-	for s[len(s)-1] < MaxStep {
-		s = append(s, s[len(s)-1]*3/2)
+	for next := s[0] * 3 / 2; next <= MaxStep; next = next * 3 / 2 {
+		s = append(s, next)
 	}
 	return s
 }()

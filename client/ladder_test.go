@@ -253,7 +253,7 @@ func TestLadderEnds(t *testing.T) {
 			last = r.plain
 		}
 	}
-	if steps[0] != 8192 || steps[1] != 12288 || steps[len(steps)-1] < MaxStep || steps[len(steps)-2] >= MaxStep {
+	if steps[0] != 8192 || steps[1] != 12288 || steps[len(steps)-1] > MaxStep || steps[len(steps)-1]*3/2 <= MaxStep {
 		t.Errorf("steps %v", steps)
 	}
 	o := newOperator(t, hpke.KEMX25519)

@@ -60,6 +60,10 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
 		verdict = attestation.VerifiedWithGaps
 	}
+	if len(w.statement.Releases)+len(w.statement.TCBFloors)+len(w.statement.Chips) > 0 {
+		r.Gaps = append(r.Gaps, "the statement's releases, firmware floors and chips are not compared by this version: your own policy file decides, and revokes, alone")
+		verdict = weaker(verdict, attestation.VerifiedWithGaps)
+	}
 	if len(nodes) == 0 {
 		verdict = attestation.NotChecked
 	}

@@ -223,7 +223,7 @@ func (p *parcel) produceInner(body io.Writer) (step, error) {
 	}
 	rung, ok := p.world.shape.rung(inner.Written() + messageTail)
 	if !ok {
-		return step{}, refuse(CodeTooLarge, "the request is over the largest size class of %d MiB", MaxStep>>20)
+		return step{}, refuse(CodeTooLarge, "the request is over the largest size class of %d MiB", steps[len(steps)-1]>>20)
 	}
 	return rung, inner.Close(nil, int(rung.plain-inner.Written()-messageTail))
 }

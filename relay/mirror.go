@@ -21,6 +21,7 @@ const (
 	maxMemory   = 16 << 20         // their bytes in all
 	maxLoads    = 8                // fetches of numbered objects at a time
 	loadTimeout = 10 * time.Second // for one fetch
+	numberedAge = time.Minute      // how long a statement asked for by number is served from memory
 )
 
 // A mirror serves public objects of one upstream from a small memory. Whoever
@@ -74,18 +75,20 @@ func (r *Relay) statement(w http.ResponseWriter, req *http.Request) {
 			r.refuse(w, http.StatusNotFound, "path")
 			return
 		}
-		age = 0 // there is only one statement of an epoch
+		// There is only one statement of an epoch, but what was fetched for it
+		// need not be that one: a bad answer is not kept for long.
+		age = numberedAge
 	}
-	r.object(w, req, "/v1/statement/"+epoch, "application/octet-stream", age)
+	r.object(w, req, "/v1/statement/"+epoch, "application/octet-stream", age, epoch != "latest")
 }
 
 // checkpoint is GET /v1/checkpoint.
 func (r *Relay) checkpoint(w http.ResponseWriter, req *http.Request) {
-	r.object(w, req, "/v1/checkpoint", "text/plain; charset=utf-8", r.mirror.age)
+	r.object(w, req, "/v1/checkpoint", "text/plain; charset=utf-8", r.mirror.age, false)
 }
 
-func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string, age time.Duration) {
-	body, status, code := r.mirror.get(req.Context(), path, age)
+func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string, age time.Duration, numbered bool) {
+	body, status, code := r.mirror.get(req.Context(), path, age, numbered)
 	if status != http.StatusOK {
 		r.refuse(w, status, code)
 		return
@@ -97,16 +100,17 @@ func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string
 	w.Write(body)
 }
 
-// get returns the object at path, from memory when it is younger than age (age
-// 0: whatever its age), fetched otherwise. When the fetch fails an old copy is
-// better than none: it says itself until when it is valid.
-func (m *mirror) get(ctx context.Context, path string, age time.Duration) (body []byte, status int, code string) {
+// get returns the object at path, from memory when it is younger than age,
+// fetched otherwise. When the fetch fails an old copy is better than none: it
+// says itself until when it is valid. There is no end of numbered objects, so
+// their fetches are bounded.
+func (m *mirror) get(ctx context.Context, path string, age time.Duration, numbered bool) (body []byte, status int, code string) {
 	m.mu.Lock()
 	now := time.Now()
 	o := m.objects[path]
 	if o != nil {
 		o.used = now
-		if age == 0 || now.Sub(o.fetched) < age {
+		if now.Sub(o.fetched) < age {
 			m.mu.Unlock()
 			m.hits.Add(1)
 			return o.body, http.StatusOK, ""
@@ -121,7 +125,7 @@ func (m *mirror) get(ctx context.Context, path string, age time.Duration) (body 
 		case <-ctx.Done():
 			return nil, http.StatusGatewayTimeout, "mirror.timeout"
 		}
-	case age == 0 && len(m.loading) >= maxLoads:
+	case numbered && len(m.loading) >= maxLoads:
 		// Anybody can name numbers. The few objects that change have no such
 		// bound: they are the way to everything else.
 		m.mu.Unlock()
