@@ -54,7 +54,7 @@ func (l *Lab) prepare(s *seat) (*process, error) {
 	defer logf.Close()
 	p.cmd = exec.Command(exe, "role", cmp.Or(s.twin, s.role), "--config", s.config)
 	if l.opts.Profile != "" {
-		p.cmd.Args = append(p.cmd.Args, "--profile", filepath.Join(l.opts.Profile, s.name+".cpu.pprof"))
+		p.cmd.Args = append(p.cmd.Args, "--profile", filepath.Join(l.opts.Profile, s.name))
 	}
 	p.cmd.Stderr = logf
 	if p.leash, err = p.cmd.StdinPipe(); err != nil {

@@ -15,7 +15,6 @@
 package jsonstream
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"unicode/utf8"
@@ -58,8 +57,12 @@ func (e *SinkError) Error() string { return "json sink: " + e.Err.Error() }
 // Unwrap gives the writer's own error.
 func (e *SinkError) Unwrap() error { return e.Err }
 
-// bufferSize is what a Reader holds of its source and, again, of its sink.
-const bufferSize = 32 << 10
+const (
+	// bufferSize is what a Reader holds of its source and, again, of its sink.
+	bufferSize = 32 << 10
+	// firstBuffer is what it begins with: most texts are short.
+	firstBuffer = 2 << 10
+)
 
 // A Reader walks through one text. [Reader.Document] comes first; within it
 // every value has to be read by the method for its first byte. The bytes of
@@ -74,7 +77,7 @@ type Reader struct {
 	n, max int64 // bytes read, and how many may be
 	srcErr error // terminal error of src, io.EOF included
 
-	out  *bufio.Writer // nil if nothing is passed on
+	out  *Sink // nil if nothing is passed on
 	mute bool
 
 	depth int
@@ -86,9 +89,9 @@ type Reader struct {
 // NewReader reads a text of at most max bytes from src. Tokens are passed on to
 // dst, buffered; a nil dst takes none, and is as muted.
 func NewReader(src io.Reader, dst io.Writer, max int64) *Reader {
-	r := &Reader{src: src, buf: make([]byte, bufferSize), max: max, names: newNames()}
+	r := &Reader{src: src, buf: make([]byte, firstBuffer), max: max, names: newNames()}
 	if dst != nil {
-		r.out = bufio.NewWriterSize(dst, bufferSize)
+		r.out = NewSink(dst, bufferSize)
 	}
 	return r
 }
@@ -135,6 +138,9 @@ func (r *Reader) fill() error {
 	if r.r > 0 {
 		r.w = copy(r.buf, r.buf[r.r:r.w])
 		r.r = 0
+	}
+	if size := len(r.buf); size < bufferSize && r.n >= int64(size) {
+		r.buf = append(make([]byte, 0, 4*size), r.buf[:r.w]...)[:4*size]
 	}
 	for range 100 { // as bufio: a reader that returns nothing for ever is broken
 		n, err := r.src.Read(r.buf[r.w:])

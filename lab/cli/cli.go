@@ -73,7 +73,7 @@ func roleCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "the role's file")
-	c.Flags().StringVar(&profile, "profile", "", "file for a CPU profile")
+	c.Flags().StringVar(&profile, "profile", "", "beginning of the names of files for profiles")
 	return c
 }
 
