@@ -115,6 +115,22 @@ type pipeBody struct {
 	done chan struct{}
 }
 
+// bodyPiece is how much of a streaming body is handed to the transport at a
+// time, in bytes. The transport sends each piece as one chunk of HTTP; with its
+// 8 bytes of framing this one fills two TLS records and spills into no third.
+const bodyPiece = 32<<10 - 8
+
+// Read fills p, up to bodyPiece, unless the body ends.
+func (b *pipeBody) Read(p []byte) (n int, err error) {
+	p = p[:min(len(p), bodyPiece)]
+	for n < len(p) && err == nil {
+		var m int
+		m, err = b.PipeReader.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
 // Close ends the producer and waits for it, so that nothing reads the
 // application's body after the request ended.
 func (b *pipeBody) Close() error {

@@ -244,11 +244,10 @@ func (r *Router) send(ctx context.Context, j *job, i int, body io.Reader) (*http
 }
 
 var (
-	requestType  = []string{"application/sotto-request"}
-	responseType = []string{typeResponse}
-	noStore      = []string{"no-store"}
-	noAgent      = []string{""}
-	expect       = []string{"100-continue"}
+	requestType = []string{"application/sotto-request"}
+	noStore     = []string{"no-store"}
+	noAgent     = []string{""}
+	expect      = []string{"100-continue"}
 )
 
 func typed(resp *http.Response, want string) bool {

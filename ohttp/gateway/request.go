@@ -204,14 +204,25 @@ func (x *exchange) forward(ctx context.Context, o *origin, name string, head *bh
 // encapsulation was verified; any other end makes the transport cut its
 // connection, so that the origin cannot take a part for the whole.
 type upload struct {
-	prefix   []byte
+	prefix   []byte // read, and not yet passed on
 	body     io.Reader
 	out      func(float64)
+	large    bool                  // the last piece was
 	finished atomic.Bool           // at its verified end
 	failed   atomic.Pointer[error] // why it ended otherwise
 }
 
+const (
+	// uploadPiece is how much is handed to the transport at a time, in bytes.
+	// The transport sends each piece as one chunk of HTTP; with its 8 bytes of
+	// framing this one fills a TLS record.
+	uploadPiece = 16<<10 - 8
+	// uploadScrap is how short a rest is, in bytes, that waits for what follows.
+	uploadScrap = 4 << 10
+)
+
 func (u *upload) Read(p []byte) (int, error) {
+	p = p[:min(len(p), uploadPiece)]
 	if len(u.prefix) > 0 {
 		n := copy(p, u.prefix)
 		u.prefix = u.prefix[n:]
@@ -219,6 +230,15 @@ func (u *upload) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := u.body.Read(p)
+	if err == nil && u.large && n < uploadScrap {
+		// The rest of a full chunk of the encapsulation, which is a little
+		// larger than a piece: by itself it would cost a tiny record after
+		// each full one, over every leg to the node.
+		var m int
+		m, err = u.body.Read(p[n:])
+		n += m
+	}
+	u.large = n > uploadPiece/2
 	u.out(float64(n))
 	switch {
 	case err == io.EOF:
