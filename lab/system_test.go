@@ -344,9 +344,7 @@ func TestFailuresAreTypedErrors(t *testing.T) {
 	default:
 	}
 	for _, seat := range []string{"node-", "relay-1", "relay-2"} {
-		if !strings.Contains(l.stderr.String(), seat) {
-			t.Errorf("the lab did not say that %s ended:\n%s", seat, &l.stderr)
-		}
+		eventually(t, "a line about the end of "+seat, func() bool { return strings.Contains(l.stderr.String(), seat) })
 	}
 }
 
