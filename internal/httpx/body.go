@@ -79,6 +79,12 @@ func LimitBodyIdle(w http.ResponseWriter, r *http.Request, n int64, idle time.Du
 type bounded struct{ h http.Handler }
 
 func (s bounded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 {
+		// net/http hands HTTP/2's preface on as a request of its own (CR-33).
+		w.Header().Set("Connection", "close")
+		Problem(w, http.StatusHTTPVersionNotSupported, "version")
+		return
+	}
 	if r.Body == nil || r.Body == http.NoBody {
 		s.h.ServeHTTP(w, r)
 		return

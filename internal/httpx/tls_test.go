@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/httpx/httpxtest"
@@ -140,6 +142,46 @@ func TestCL05(t *testing.T) {
 		if c, err := tls.Dial("tcp", addr12, cc); err == nil {
 			c.Close()
 			t.Error("the client accepted TLS 1.2")
+		}
+	})
+}
+
+// TestOnlyHTTP1: the floods of HTTP/2 (rapid reset, CONTINUATION, HPACK) have
+// nothing to flood. A peer that speaks it unasked is cut off, and the next
+// request works.
+func TestOnlyHTTP1(t *testing.T) {
+	t.Run("CR-33", func(t *testing.T) {
+		ca := newCA(t)
+		sc, err := issue(t, ca, "relay.example").Server(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked atomic.Int32
+		addr := serveTLS(t, sc, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+		cc, err := httpx.TLS{CA: ca.File()}.Client("relay.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tls.Dial("tcp", addr, cc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		// The client preface and an empty SETTINGS frame (RFC 9113, Section 3.4).
+		if _, err := io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(c) // to its end: the server hangs up
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 4") && !strings.HasPrefix(string(answer), "HTTP/1.1 505") || asked.Load() != 0 {
+			t.Errorf("%.60q, %v; the handler ran %d times", answer, err, asked.Load())
+		}
+		tr := httpx.NewTransport(cc)
+		defer tr.CloseIdleConnections()
+		if resp, err := (&http.Client{Transport: tr}).Get("https://" + addr); err != nil || resp.StatusCode != 200 {
+			t.Errorf("the next request: %v", err)
+		} else {
+			resp.Body.Close()
 		}
 	})
 }
