@@ -135,7 +135,7 @@ func TestRequestsTheRelayRefuses(t *testing.T) {
 		{"length and chunks", "POST /ohttp HTTP/1.1\r\nHost: x\r\nContent-Type: " + chunkedReq + "\r\nTransfer-Encoding: xchunked\r\nContent-Length: 2\r\n\r\nab", "501"},
 		{"bare line feed in a name", "POST /ohttp HTTP/1.1\r\nHost: x\r\nX\n: y\r\n\r\n", "400"},
 		{"space before the colon", "POST /ohttp HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\na", "400"},
-		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400"},
+		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", `505 "version"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := w.dial()
