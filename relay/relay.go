@@ -51,7 +51,7 @@ type Config struct {
 	// 1 GiB.
 	MaxAnswer int64 `yaml:"max_answer"`
 	// MaxConcurrent is how many requests may be under way; one more is
-	// answered 503. It never looks at addresses. Default 4096.
+	// answered 503. It never looks at addresses. Default 16384.
 	MaxConcurrent int64 `yaml:"max_concurrent"`
 	// Timeout ends a request that is not done by then. Default 1h.
 	Timeout time.Duration `yaml:"timeout"`
@@ -120,7 +120,7 @@ func defaults(c *Config) {
 	}
 	set(&c.MaxRequest, 64<<20)
 	set(&c.MaxAnswer, 1<<30)
-	set(&c.MaxConcurrent, 4096)
+	set(&c.MaxConcurrent, 16384)
 	set((*int64)(&c.MirrorAge), int64(5*time.Second))
 	set((*int64)(&c.Timeout), int64(time.Hour))
 }

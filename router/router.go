@@ -66,7 +66,7 @@ type Config struct {
 	// MaxAnswer is the longest answer, in bytes; a longer one is cut. Default
 	// 1 GiB.
 	MaxAnswer int64 `yaml:"max_answer"`
-	// MaxConcurrent is how many requests may be under way. Default 4096.
+	// MaxConcurrent is how many requests may be under way. Default 16384.
 	MaxConcurrent int64 `yaml:"max_concurrent"`
 	// Timeout ends a request that is not done by then. Default 1h.
 	Timeout time.Duration `yaml:"timeout"`
@@ -155,7 +155,7 @@ func defaults(c *Config) error {
 	}
 	set(&c.MaxRequest, 64<<20)
 	set(&c.MaxAnswer, 1<<30)
-	set(&c.MaxConcurrent, 4096)
+	set(&c.MaxConcurrent, 16384)
 	set((*int64)(&c.Poll), int64(10*time.Second))
 	set((*int64)(&c.Health), int64(2*time.Second))
 	set((*int64)(&c.Grace), int64(15*time.Minute))
