@@ -112,25 +112,41 @@ func (e *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
 // ownerOf finds the process of the lab whose socket has the local TCP port.
 func ownerOf(t *testing.T, dir string, port int) (seat string, pid int) {
 	t.Helper()
-	table, err := os.ReadFile("/proc/net/tcp")
-	if err != nil {
+	if _, err := os.Stat("/proc/net/tcp"); err != nil {
 		t.Skip("finds the owner of a connection in /proc, which is Linux's")
 	}
-	inode := ""
-	for line := range strings.Lines(string(table)) {
-		f := strings.Fields(line)
-		if len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
-			inode = f[9]
-		}
-	}
-	for seat, pid := range rolesIn(dir) {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-		for _, fd := range fds {
-			if l, err := os.Readlink(fd); err == nil && l == "socket:["+inode+"]" {
-				return seat, pid
+	eventually(t, fmt.Sprintf("a process of the lab with a connection from port %d", port), func() bool {
+		sockets := socketsFrom(t, port)
+		for s, p := range rolesIn(dir) {
+			fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p))
+			for _, fd := range fds {
+				if l, err := os.Readlink(fd); err == nil && sockets[l] {
+					seat, pid = s, p
+					return true
+				}
 			}
 		}
+		return false
+	})
+	return seat, pid
+}
+
+// socketsFrom lists the open sockets with the local TCP port, as the links in
+// /proc/PID/fd name them. One port can have several: the kernel gives the same
+// one to connections that go to different places, and a connection that was
+// closed stays in the table, without an inode, while it waits out its time.
+func socketsFrom(t *testing.T, port int) map[string]bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no process of the lab has a connection from port %d", port)
-	return "", 0
+	sockets := make(map[string]bool)
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[9] != "0" {
+			sockets["socket:["+f[9]+"]"] = true
+		}
+	}
+	return sockets
 }
