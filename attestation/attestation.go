@@ -55,6 +55,10 @@ type References struct {
 	// FreshCheckpoint is the checkpoint that the freshness evidence was made
 	// over. Not looked at under [Policy.WithoutFreshness].
 	FreshCheckpoint Checkpoint
+	// Challenge, if not zero, is the caller's own: the freshness evidence must
+	// then be a quote over it in place of a checkpoint, and FreshCheckpoint.Time is
+	// when the caller drew it. A challenge must never come from the evidence.
+	Challenge [32]byte
 
 	Model         string // name of the model the node is listed for
 	WeightsDigest [32]byte

@@ -68,6 +68,7 @@ type Step struct {
 	Age      time.Duration `json:"age_ns,omitempty"` // at most, of what vouches; 0: age has no meaning
 	Source   string        `json:"source"`           // standard and section
 	Meaning  string        `json:"meaning"`          // what a failure would mean
+	ByHand   string        `json:"by_hand"`          // how to check it without this program
 	Verdict  Verdict       `json:"verdict"`
 	Gap      string        `json:"gap,omitempty"`  // what a VerifiedWithGaps leaves open
 	Code     Code          `json:"code,omitempty"` // of a Failed step
@@ -81,6 +82,11 @@ type Report struct {
 	Time      time.Time `json:"time"`
 	Simulated bool      `json:"simulated"` // no hardware stands behind any of this
 	Verdict   Verdict   `json:"verdict"`   // never stronger than the weakest step
+	Platform  Platform  `json:"platform,omitempty"`
+	Tier      int       `json:"tier"`               // reached, 1 to 3; 0 where refused
+	TierWhy   string    `json:"tier_why,omitempty"` // what keeps it from the next
+	Policy    string    `json:"policy_sha256,omitempty"`
+	Evidence  string    `json:"evidence_sha256,omitempty"` // of the epoch evidence
 	Steps     []Step    `json:"steps"`
 }
 

@@ -91,7 +91,7 @@ func checkPolicy(v *verification) (outcome, error) {
 		return bad("references name no node, keys or evidence")
 	case r.Model == "" || r.WeightsDigest == [32]byte{}:
 		return bad("references name no model")
-	case !r.EpochCheckpoint.ok() || !p.WithoutFreshness && !r.FreshCheckpoint.ok():
+	case !r.EpochCheckpoint.ok() || !p.WithoutFreshness && !r.fresh():
 		return bad("references name no checkpoint")
 	}
 	seen := map[Measurement]bool{}
@@ -116,6 +116,11 @@ func checkPolicy(v *verification) (outcome, error) {
 		out.gap = "simulated hardware: the roots stand for no vendor"
 	}
 	return out, nil
+}
+
+// fresh reports whether there is something that freshness evidence can be over.
+func (r *References) fresh() bool {
+	return r.FreshCheckpoint.ok() || r.Challenge != [32]byte{} && !r.FreshCheckpoint.Time.IsZero()
 }
 
 func (c Checkpoint) ok() bool { return c.Hash != [32]byte{} && !c.Time.IsZero() }
@@ -358,6 +363,9 @@ func checkFreshness(v *verification) (outcome, error) {
 		return outcome{}, refuse.As(refuse.Format, "freshness: %v", err)
 	}
 	want := evidence.FreshQualifier(v.refs.EvidenceDigest, v.refs.FreshCheckpoint.Hash)
+	if v.refs.Challenge != [32]byte{} {
+		want = evidence.ChallengeQualifier(v.refs.EvidenceDigest, v.refs.Challenge)
+	}
 	a, err := v.ak.CheckQuote(get(evidence.KindFreshQuote), get(evidence.KindFreshQuoteSig), want, evidence.QuotePCRs(), pcrs)
 	if err != nil {
 		return outcome{}, err

@@ -49,9 +49,20 @@ const (
 	KindSNPReport     Kind = 13 // SEV-SNP ATTESTATION_REPORT, 1184 bytes
 	KindSNPCert       Kind = 14 // VCEK or VLEK certificate, DER
 	KindSNPCRL        Kind = 15 // CRL of the product line, DER
+	KindSVSMManifest  Kind = 16 // services manifest of an SVSM's vTPM
+	KindHCLReport     Kind = 17 // Azure HCL report: hardware report and runtime data
+	KindTDXQuote      Kind = 18 // Intel TDX quote, version 4 or 5
+	KindTDXCollateral Kind = 19 // [List] of seven: see docs/spec/evidence.md
+	KindCCEL          Kind = 20 // confidential computing event log (UEFI 2.10, Section 38.4)
+	KindAKCerts       Kind = 21 // [List] of DER: certificate of the attestation key, intermediates
+	KindEKCerts       Kind = 22 // [List] of DER: certificate of the endorsement key, intermediates
+	KindNitroDoc      Kind = 23 // AWS NitroTPM attestation document, COSE_Sign1
+	KindIMALog        Kind = 24 // IMA log, binary_runtime_measurements of the SHA-256 bank
+	KindGPU           Kind = 25 // GPU evidence, see docs/spec/evidence.md
 	KindFreshQuote    Kind = 32 // TPMS_ATTEST of the freshness quote
 	KindFreshQuoteSig Kind = 33 // TPMT_SIGNATURE over it
 	KindFreshPCRs     Kind = 34 // [PCRs] it covers
+	KindFreshIMALog   Kind = 35 // what the IMA log grew by since epoch evidence
 )
 
 // limits holds the most bytes a piece of each kind may have. The sum is far
@@ -75,6 +86,17 @@ var limits = map[Kind]int{
 	KindFreshQuote:    2 << 10,
 	KindFreshQuoteSig: 1 << 10,
 	KindFreshPCRs:     24 * pcrEntrySize,
+	KindSVSMManifest:  4 << 10,
+	KindHCLReport:     16 << 10,
+	KindTDXQuote:      16 << 10,
+	KindTDXCollateral: 512 << 10,
+	KindCCEL:          1 << 20,
+	KindAKCerts:       32 << 10,
+	KindEKCerts:       32 << 10,
+	KindNitroDoc:      32 << 10,
+	KindIMALog:        4 << 20,
+	KindGPU:           8 << 20,
+	KindFreshIMALog:   4 << 20,
 }
 
 var names = map[Kind]string{
@@ -84,6 +106,9 @@ var names = map[Kind]string{
 	KindCreation: "creation certificate", KindCreationSig: "creation signature", KindSNPReport: "SEV-SNP report",
 	KindSNPCert: "SEV-SNP certificate", KindSNPCRL: "SEV-SNP CRL", KindFreshQuote: "freshness quote",
 	KindFreshQuoteSig: "freshness quote signature", KindFreshPCRs: "freshness PCR values",
+	KindSVSMManifest: "SVSM services manifest", KindHCLReport: "HCL report", KindTDXQuote: "TDX quote", KindTDXCollateral: "TDX collateral",
+	KindCCEL: "confidential computing event log", KindAKCerts: "attestation key certificate", KindEKCerts: "endorsement key certificate",
+	KindNitroDoc: "Nitro attestation document", KindIMALog: "IMA log", KindGPU: "GPU evidence", KindFreshIMALog: "freshness IMA log",
 }
 
 // String names the kind in words, for reports and refusals.

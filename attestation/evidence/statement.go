@@ -103,6 +103,20 @@ func FreshQualifier(epochDigest, checkpoint [32]byte) [32]byte {
 	return sum256("sotto freshness v1", epochDigest[:], checkpoint[:])
 }
 
+// ChallengeQualifier is the qualifying data of a quote made for one caller's
+// challenge, in place of a checkpoint.
+func ChallengeQualifier(epochDigest, challenge [32]byte) [32]byte {
+	return sum256("sotto challenge v1", epochDigest[:], challenge[:])
+}
+
+// GPUNonce is the nonce that GPU evidence is made over: the key statement before
+// the digest of that evidence is filled in.
+func GPUNonce(statement []byte) [32]byte {
+	s := append([]byte(nil), statement...)
+	clear(s[max(0, len(s)-32):])
+	return sum256("sotto gpu nonce v1", s)
+}
+
 // ReportData is the REPORT_DATA of the SEV-SNP report in epoch evidence: it ties
 // the attestation key, and through the qualifying data every other key, to the
 // confidential VM that asked for the report.

@@ -65,8 +65,33 @@ const (
 	Kernel     Code = "att.image.kernel"  // loader, kernel or initrd differ from the image's
 	Verity     Code = "att.image.verity"  // root file system differs from the image's
 	Cmdline    Code = "att.image.cmdline" // kernel command line differs from the image's
-	GPUAbsent  Code = "att.gpu.absent"    // no GPU evidence where it is required
-	GPU        Code = "att.gpu"           // GPU evidence that this version cannot verify
+	ACPI       Code = "att.acpi"          // firmware tables that the host made are not the image's
+
+	TEE    Code = "att.tee"     // the pieces belong to no platform, or to one that policy does not name
+	AKCert Code = "att.ak.cert" // certificate of the attestation key: chain, purpose, or another key
+	EK     Code = "att.ek"      // certificate of the endorsement key
+
+	IMAAbsent    Code = "att.ima.absent"    // no IMA log where it is required
+	IMAFormat    Code = "att.ima.format"    // IMA log does not parse, or a template hash is not of its entry
+	IMAReplay    Code = "att.ima.replay"    // IMA log does not lead to the quoted PCR 10
+	IMAAggregate Code = "att.ima.aggregate" // boot_aggregate is not of these PCRs
+	IMAEntry     Code = "att.ima.entry"     // an entry that nothing allows
+
+	TDXCollateral Code = "att.tdx.collateral" // TCB info, identities or lists: malformed, unsigned, out of date, of another platform
+	TDXStatus     Code = "att.tdx.status"     // TCB status that policy does not allow
+	TDXQE         Code = "att.tdx.qe"         // the quoting enclave is not Intel's, or its report does not bind the key
+	TDXModule     Code = "att.tdx.module"     // TDX module unknown
+
+	GPUAbsent  Code = "att.gpu.absent"  // no GPU evidence where it is required
+	GPU        Code = "att.gpu"         // GPU evidence malformed
+	GPUReport  Code = "att.gpu.report"  // SPDM report malformed or not signed by its chain
+	GPUChain   Code = "att.gpu.chain"   // device certificates do not chain to a trusted root
+	GPURIM     Code = "att.gpu.rim"     // reference integrity manifest absent, unsigned, or of another driver or VBIOS
+	GPUOCSP    Code = "att.gpu.ocsp"    // revocation status absent, stale or unsigned
+	GPUToken   Code = "att.gpu.token"   // token stale, foreign, or not signed as it must be
+	GPUClaims  Code = "att.gpu.claims"  // measurements, mode or versions that policy does not allow; the text names it
+	GPUBinding Code = "att.gpu.binding" // GPU evidence over another nonce: of another machine or another time
+	GPUCount   Code = "att.gpu.count"   // another number of GPUs or switches than policy asks for
 )
 
 // All lists every code, in the order of the document.
@@ -75,7 +100,8 @@ func All() []Code {
 		PCRSet, PCRSelect, PCRValue, LogFormat, LogReplay, LogDigest, LogDerived, SecureBoot, Config, Model, Payment,
 		REKName, REKAttrs, REKKind, REKPolicy, REKParent, REKCreate, Chain, CRL, Revoked, Signature, SigningKey, Chip,
 		Product, TCB, TCBCert, Debug, Migrate, VMPL, Platform, Binding, Inventory, Image, Revocation, Kernel, Verity,
-		Cmdline, GPUAbsent, GPU}
+		Cmdline, ACPI, TEE, AKCert, EK, IMAAbsent, IMAFormat, IMAReplay, IMAAggregate, IMAEntry, TDXCollateral, TDXStatus,
+		TDXQE, TDXModule, GPUAbsent, GPU, GPUReport, GPUChain, GPURIM, GPUOCSP, GPUToken, GPUClaims, GPUBinding, GPUCount}
 }
 
 // An Error is one refusal.
