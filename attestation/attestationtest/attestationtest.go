@@ -33,14 +33,16 @@ var (
 // nothing else.
 func Policy(r *Root) *attestation.Policy {
 	return &attestation.Policy{
-		Roots:  r.Roots(),
-		Images: []attestation.Image{Image()},
+		Roots:     r.Roots(),
+		Platforms: []attestation.Platform{attestation.SNP},
+		Images:    []attestation.Image{Image()},
 		SNP: attestation.SNPPolicy{
 			Products:     []string{Product},
 			Floors:       map[string]attestation.TCB{Product: Floor},
 			AllowAnyChip: true,
 		},
 		AllowNoGPU:  true,
+		AllowNoIMA:  true,
 		MaxEpochAge: attestation.Duration(3 * time.Hour),
 		MaxFreshAge: attestation.Duration(10 * time.Minute),
 		MaxSkew:     attestation.Duration(time.Minute),

@@ -4,6 +4,7 @@
 package attestationtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/attestation/attestationtest/fakenitro"
 )
 
 // CommandLine is the kernel command line of the lab image.
@@ -131,13 +133,44 @@ func EventLog(events []Event) []byte {
 func Image() attestation.Image {
 	registers := Registers(Events())
 	image := attestation.Image{
-		Name: "SIMULATED lab image", Measurement: sha512.Sum384([]byte("SIMULATED lab image")),
+		Name: "SIMULATED lab image", Platform: attestation.SNP, Measurement: sha512.Sum384([]byte("SIMULATED lab image")),
 		PCRs: map[int]attestation.Digest{}, CommandLines: []string{CommandLine},
 	}
 	for _, i := range []int{0, 2, 4, 9, 11} {
 		image.PCRs[i] = registers[i]
 	}
 	return image
+}
+
+// ImageOn is [Image] as released for a platform.
+func ImageOn(p attestation.Platform) attestation.Image {
+	i := Image()
+	if i.Platform = p; p == attestation.SNP {
+		return i
+	}
+	i.Name += " on " + string(p)
+	switch p {
+	case attestation.TPM:
+		i.Measurement = attestation.Measurement{}
+	case attestation.NitroTPM:
+		i.Measurement, i.NitroPCRs = attestation.Measurement{}, map[int]attestation.Measurement{}
+		for pcr, value := range fakenitro.PCRs() {
+			i.NitroPCRs[pcr] = value
+		}
+	case attestation.TDX, attestation.GoogleTDX:
+		events := CCEvents()
+		registers := CCRegisters(events)
+		i.RTMRs = map[int]attestation.Measurement{1: registers[1], 2: registers[2]}
+		for _, e := range events {
+			switch {
+			case string(e.Data) == acpiData:
+				i.ACPI = append(i.ACPI, e.digest384())
+			case e.PCR == 3 && !bytes.Equal(e.Data, wide(CommandLine)):
+				i.RTMR2Events = append(i.RTMR2Events, e.digest384())
+			}
+		}
+	}
+	return i
 }
 
 // Registers returns the PCR values that events lead to.

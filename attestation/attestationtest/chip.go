@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-sev-guest/kds"
 
 	"github.com/sotto-project/sotto/attestation"
-	"github.com/sotto-project/sotto/attestation/collect"
+	"github.com/sotto-project/sotto/attestation/evidence"
 )
 
 // A Chip is a SIMULATED processor that signs reports as an AMD-SP would, for a
@@ -116,8 +116,28 @@ func extensions(s ChipSpec) []pkix.Extension {
 	return out
 }
 
-// Report signs a report over data. It implements collect.Reporter.
-func (c *Chip) Report(_ context.Context, data [64]byte) (*collect.Endorsement, error) {
+// An Endorsement is a report with the collateral a verifier needs with it.
+type Endorsement struct {
+	Report []byte // SEV-SNP ATTESTATION_REPORT
+	Cert   []byte // VCEK or VLEK certificate, DER
+	CRL    []byte // CRL of the product line, DER
+}
+
+// Report implements collect.Reporter with [Chip.Endorse].
+func (c *Chip) Report(_ context.Context, data [64]byte) ([]evidence.Piece, error) {
+	e, err := c.Endorse(data)
+	if err != nil {
+		return nil, err
+	}
+	return []evidence.Piece{
+		{Kind: evidence.KindSNPReport, Data: e.Report},
+		{Kind: evidence.KindSNPCert, Data: e.Cert},
+		{Kind: evidence.KindSNPCRL, Data: e.CRL},
+	}, nil
+}
+
+// Endorse signs a report over data.
+func (c *Chip) Endorse(data [64]byte) (*Endorsement, error) {
 	b := c.unsigned(data)
 	if c.Tamper != nil {
 		c.Tamper(b)
@@ -125,7 +145,7 @@ func (c *Chip) Report(_ context.Context, data [64]byte) (*collect.Endorsement, e
 	if err := c.Sign(b); err != nil {
 		return nil, err
 	}
-	return &collect.Endorsement{Report: b, Cert: c.Cert, CRL: c.CRL}, nil
+	return &Endorsement{Report: b, Cert: c.Cert, CRL: c.CRL}, nil
 }
 
 // Sign writes a signature over the first 672 bytes of a report into the rest.

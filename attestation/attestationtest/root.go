@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/attestation/attestationtest/fakegpu"
 	"github.com/sotto-project/sotto/attestation/internal/roots"
 	"github.com/sotto-project/sotto/attestation/internal/snp"
 )
@@ -29,6 +30,7 @@ type Root struct {
 	ark, ask, asvk *x509.Certificate
 	arkKey, askKey *rsa.PrivateKey // the ASVK shares the ASK's key
 	crl            []byte
+	vendors
 }
 
 // GenerateRoot makes a root in memory.
@@ -52,7 +54,10 @@ func GenerateRoot() (*Root, error) {
 		return nil, err
 	}
 	now := time.Now()
-	r.crl, err = r.CRL(now.Add(-time.Hour), now.Add(365*24*time.Hour))
+	if r.crl, err = r.CRL(now.Add(-time.Hour), now.Add(365*24*time.Hour)); err != nil {
+		return nil, err
+	}
+	r.vendors, err = newVendors()
 	return r, err
 }
 
@@ -95,7 +100,7 @@ func (r *Root) CRL(thisUpdate, nextUpdate time.Time, serials ...*big.Int) ([]byt
 
 // Roots returns the trust a verifier needs to accept this root's chips.
 func (r *Root) Roots() attestation.Roots {
-	return roots.New(true, roots.Line{Product: Product, ARK: r.ark, ASK: r.ask, ASVK: r.asvk})
+	return r.vendors.with(roots.New(true, roots.Line{Product: Product, ARK: r.ark, ASK: r.ask, ASVK: r.asvk}))
 }
 
 // Issuer returns the certificate that signs VCEKs; VLEKIssuer the one that signs
@@ -106,7 +111,7 @@ func (r *Root) Issuer() *x509.Certificate { return r.ask }
 func (r *Root) VLEKIssuer() *x509.Certificate { return r.asvk }
 
 // files lists what CreateRoot writes, in the order in which it is read back.
-var files = []string{"SIMULATED-ark.der", "SIMULATED-ask.der", "SIMULATED-asvk.der", "SIMULATED-crl.der", "SIMULATED-ark.key", "SIMULATED-ask.key"}
+var files = []string{"SIMULATED-ark.der", "SIMULATED-ask.der", "SIMULATED-asvk.der", "SIMULATED-crl.der", "SIMULATED-ark.key", "SIMULATED-ask.key", "SIMULATED-gpu.pem"}
 
 // CreateRoot makes a root and writes it into dir, which it creates if need be
 // and which must not hold one already. The keys are readable by the owner only.
@@ -118,7 +123,11 @@ func CreateRoot(dir string) (*Root, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	content := [][]byte{r.ark.Raw, r.ask.Raw, r.asvk.Raw, r.crl, x509.MarshalPKCS1PrivateKey(r.arkKey), x509.MarshalPKCS1PrivateKey(r.askKey)}
+	gpu, err := r.gpu.MarshalPEM()
+	if err != nil {
+		return nil, err
+	}
+	content := [][]byte{r.ark.Raw, r.ask.Raw, r.asvk.Raw, r.crl, x509.MarshalPKCS1PrivateKey(r.arkKey), x509.MarshalPKCS1PrivateKey(r.askKey), gpu}
 	for i, name := range files {
 		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
@@ -136,7 +145,8 @@ func CreateRoot(dir string) (*Root, error) {
 }
 
 // OpenRoot loads the root that [CreateRoot] wrote into dir, so that the
-// processes of a lab share one.
+// processes of a lab share one: AMD's and NVIDIA's part of it, which is what lab
+// nodes are made of.
 func OpenRoot(dir string) (*Root, error) {
 	content := make([][]byte, len(files))
 	for i, name := range files {
@@ -157,6 +167,10 @@ func OpenRoot(dir string) (*Root, error) {
 		if *key, err = x509.ParsePKCS1PrivateKey(content[4+i]); err != nil {
 			return nil, fmt.Errorf("simulated root: %s: %v", files[4+i], err)
 		}
+	}
+	var err error
+	if r.gpu, err = fakegpu.ParsePEM(content[6]); err != nil {
+		return nil, fmt.Errorf("simulated root: %s: %v", files[6], err)
 	}
 	return r, nil
 }

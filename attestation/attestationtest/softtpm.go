@@ -5,6 +5,7 @@ package attestationtest
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/sotto-project/sotto/attestation/attestationtest/fakecloud"
 	"github.com/sotto-project/sotto/attestation/collect/tpm"
 )
 
@@ -33,7 +35,8 @@ type SoftTPM struct {
 	TamperData     func(*tpm2.TPMSCreationData)
 	TamperCreation func(*tpm2.TPMSAttest)
 
-	key    *ecdsa.PrivateKey
+	key    *ecdsa.PrivateKey // or
+	rsa    *fakecloud.RSAKey
 	ak     tpm2.TPMTPublic
 	public []byte
 	pcrs   [24][32]byte
@@ -77,6 +80,28 @@ func NewSoftTPM(tamper func(*tpm2.TPMTPublic)) (*SoftTPM, error) {
 	}
 	t.public = tpm2.Marshal(t.ak)
 	return t, nil
+}
+
+// newRSATPM makes a software TPM whose attestation key is of RSA, as clouds
+// provision it.
+func newRSATPM() (*SoftTPM, error) {
+	t, err := NewSoftTPM(nil)
+	if err != nil {
+		return nil, err
+	}
+	if t.rsa, err = fakecloud.NewRSAKey(nil); err != nil {
+		return nil, err
+	}
+	t.public = t.rsa.Public()
+	return t, nil
+}
+
+// Key returns the public key of the attestation key.
+func (t *SoftTPM) Key() crypto.PublicKey {
+	if t.rsa != nil {
+		return t.rsa.Key()
+	}
+	return &t.key.PublicKey
 }
 
 // Public returns the TPMT_PUBLIC of the attestation key.
@@ -171,6 +196,10 @@ func (t *SoftTPM) attest(magic tpm2.TPMGenerated, extra []byte, typ tpm2.TPMST, 
 		tamper(&a)
 	}
 	b := tpm2.Marshal(a)
+	if t.rsa != nil {
+		signature, err := t.rsa.Sign(b)
+		return b, signature, err
+	}
 	sum := sha256.Sum256(b)
 	r, s, err := ecdsa.Sign(rand.Reader, t.key, sum[:])
 	if err != nil {

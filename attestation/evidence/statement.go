@@ -109,6 +109,17 @@ func ChallengeQualifier(epochDigest, challenge [32]byte) [32]byte {
 	return sum256("sotto challenge v1", epochDigest[:], challenge[:])
 }
 
+// LogHash is the hash that a key statement names the boot's event logs by:
+// SHA-256 of the TPM's, or, where a TD has one of its own, of the two hashes.
+func LogHash(eventLog, ccel []byte) [32]byte {
+	h := sha256.Sum256(eventLog)
+	if ccel == nil {
+		return h
+	}
+	c := sha256.Sum256(ccel)
+	return sha256.Sum256(append(h[:], c[:]...))
+}
+
 // GPUNonce is the nonce that GPU evidence is made over: the key statement before
 // the digest of that evidence is filled in.
 func GPUNonce(statement []byte) [32]byte {

@@ -1,22 +1,25 @@
 // Copyright 2026 The Sotto Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package eventlog reads a TCG crypto-agile event log (TCG PC Client Platform
-// Firmware Profile 1.06, Section 10), replays its SHA-256 digests, and answers
-// the few questions that a decision rests on.
+// Package eventlog reads TCG crypto-agile event logs (TCG PC Client Platform
+// Firmware Profile 1.06, Section 10), replays them, and answers the few
+// questions that a decision rests on. There are two kinds: a TPM's log, whose
+// events extend PCRs ([Log], SHA-256 bank), and a confidential computing event
+// log, whose events extend a TD's runtime measurement registers ([CC], SHA-384).
 //
 // An event's text is worth something only where its digest is the hash of that
-// text. Accessors here check that for every event they read; texts they do not
-// read are not looked at.
+// text; its type never is. Accessors here check the digest for every event they
+// read, or answer by position and digest alone; texts they do not read are not
+// looked at.
 package eventlog
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
+	_ "crypto/sha512" // of CC logs
 	"encoding/binary"
 	"errors"
-	"slices"
-	"unicode/utf16"
 )
 
 // Event types (PFP, Section 10.4.1).
@@ -29,6 +32,7 @@ const (
 
 const (
 	algSHA256   = 0x000b
+	algSHA384   = 0x000c
 	maxEvents   = 4096
 	maxAlgs     = 8
 	pcrCount    = 24
@@ -44,15 +48,44 @@ var (
 	ErrAbsent = errors.New("the events do not say, or say it twice")
 )
 
-// An Event is one TCG_PCR_EVENT2 with its SHA-256 digest.
+// An Event is one TCG_PCR_EVENT2 with its digest in the bank of its log.
 type Event struct {
-	PCR    int
+	PCR    int // in a CC log the measurement register: 1 is RTMR 0
 	Type   uint32
-	Digest [32]byte
+	Digest []byte
 	Data   []byte
 }
 
-// A Log is a parsed event log.
+// A bank is what tells the two kinds of logs apart.
+type bank struct {
+	alg       uint16
+	hash      crypto.Hash
+	header    uint32 // highest PCR of the header event; it extends none
+	low, high int    // registers that events may extend
+
+	separators [][]byte // digests of what firmware separates with
+}
+
+var (
+	tpmBank = newBank(bank{alg: algSHA256, hash: crypto.SHA256, low: 0, high: pcrCount - 1})
+	ccBank  = newBank(bank{alg: algSHA384, hash: crypto.SHA384, header: 1, low: 1, high: rtmrCount})
+)
+
+// newBank adds the separators: four zero bytes, or four of 0xff (PFP, Section
+// 3.3.2.2).
+func newBank(k bank) *bank {
+	k.separators = [][]byte{k.sum(make([]byte, 4)), k.sum([]byte("\xff\xff\xff\xff"))}
+	return &k
+}
+
+// sum hashes as the bank does.
+func (k *bank) sum(b []byte) []byte {
+	h := k.hash.New()
+	h.Write(b)
+	return h.Sum(nil)
+}
+
+// A Log is a parsed event log of a TPM.
 type Log struct {
 	Events   []Event
 	locality byte // of the startup command; the start value of PCR 0
@@ -64,38 +97,54 @@ type Log struct {
 //	TCG_PCR_EVENT2 events<0..4096>;
 //
 // all little-endian. Every event must carry exactly the digests that the header
-// announces, in that order, SHA-256 among them.
+// announces, in that order, SHA-256 among them. Logs of TPM 1.2 (no header, one
+// SHA-1 digest each) are refused.
 func Parse(b []byte) (*Log, error) {
+	l := new(Log)
+	events, err := parse(b, tpmBank, l.noAction)
+	if err != nil {
+		return nil, err
+	}
+	l.Events = events
+	return l, nil
+}
+
+// parse reads the events that extend something and hands each of the others to
+// noAction, with how many real ones came before it.
+func parse(b []byte, k *bank, noAction func(e Event, before int) bool) ([]Event, error) {
 	r := reader{b: b}
-	sizes, order := parseHeader(&r)
+	sizes, order := parseHeader(&r, k)
 	if r.bad {
 		return nil, ErrFormat
 	}
-	l := new(Log)
-	for len(r.b) > 0 {
-		e, ok := parseEvent(&r, sizes, order)
-		if !ok || len(l.Events) == maxEvents {
+	var events []Event
+	for n := 0; len(r.b) > 0; n++ {
+		e, ok := parseEvent(&r, k, sizes, order)
+		if !ok || n == maxEvents {
 			return nil, ErrFormat
 		}
 		if e.Type == typeNoAction {
-			if !l.noAction(e) {
+			if !noAction(e, len(events)) {
 				return nil, ErrFormat
 			}
 			continue
 		}
-		l.Events = append(l.Events, e)
+		if e.PCR < k.low {
+			return nil, ErrFormat
+		}
+		events = append(events, e)
 	}
-	return l, nil
+	return events, nil
 }
 
 // noAction takes note of an event that extends nothing. Only the startup
 // locality means something, and only before the first real event.
-func (l *Log) noAction(e Event) bool {
+func (l *Log) noAction(e Event, before int) bool {
 	const startup = "StartupLocality\x00"
 	if !bytes.HasPrefix(e.Data, []byte(startup)) {
 		return true
 	}
-	if len(e.Data) != len(startup)+1 || e.PCR != 0 || len(l.Events) != 0 || l.locality != 0 {
+	if len(e.Data) != len(startup)+1 || e.PCR != 0 || before != 0 || l.locality != 0 {
 		return false
 	}
 	l.locality = e.Data[len(startup)]
@@ -104,11 +153,11 @@ func (l *Log) noAction(e Event) bool {
 
 // parseHeader reads the first event and returns the digest sizes by algorithm
 // and the order of algorithms.
-func parseHeader(r *reader) (map[uint16]int, []uint16) {
+func parseHeader(r *reader, k *bank) (map[uint16]int, []uint16) {
 	pcr, typ := r.u32(), r.u32()
 	sha1 := r.take(20)
 	spec := reader{b: r.take(int(r.u32()))}
-	if r.bad || pcr != 0 || typ != typeNoAction || len(bytes.Trim(sha1, "\x00")) != 0 {
+	if r.bad || pcr > k.header || typ != typeNoAction || len(bytes.Trim(sha1, "\x00")) != 0 {
 		r.bad = true
 		return nil, nil
 	}
@@ -129,13 +178,14 @@ func parseHeader(r *reader) (map[uint16]int, []uint16) {
 		sizes[alg], order = size, append(order, alg)
 	}
 	spec.take(int(spec.u8())) // vendor info
-	r.bad = r.bad || spec.bad || len(spec.b) != 0 || sizes[algSHA256] != 32
+	r.bad = r.bad || spec.bad || len(spec.b) != 0 || sizes[k.alg] != k.hash.Size()
 	return sizes, order
 }
 
-func parseEvent(r *reader, sizes map[uint16]int, order []uint16) (Event, bool) {
-	e := Event{PCR: int(r.u32()), Type: r.u32()}
-	if n := r.u32(); r.bad || int64(n) != int64(len(order)) || e.PCR >= pcrCount {
+func parseEvent(r *reader, k *bank, sizes map[uint16]int, order []uint16) (Event, bool) {
+	pcr := r.u32()
+	e := Event{PCR: int(pcr), Type: r.u32()}
+	if n := r.u32(); r.bad || int64(n) != int64(len(order)) || int64(pcr) > int64(k.high) {
 		return e, false
 	}
 	for _, want := range order {
@@ -144,8 +194,8 @@ func parseEvent(r *reader, sizes map[uint16]int, order []uint16) (Event, bool) {
 		if r.bad || alg != want {
 			return e, false
 		}
-		if alg == algSHA256 {
-			e.Digest = [32]byte(digest)
+		if alg == k.alg {
+			e.Digest = digest
 		}
 	}
 	e.Data = r.take(int(r.u32()))
@@ -159,10 +209,7 @@ func (l *Log) Replay() [16][32]byte {
 	pcrs[0][31] = l.locality
 	for _, e := range l.Events {
 		if e.PCR < len(pcrs) {
-			var b [64]byte
-			copy(b[:32], pcrs[e.PCR][:])
-			copy(b[32:], e.Digest[:])
-			pcrs[e.PCR] = sha256.Sum256(b[:])
+			pcrs[e.PCR] = sha256.Sum256(append(pcrs[e.PCR][:], e.Digest...))
 		}
 	}
 	return pcrs
@@ -178,80 +225,10 @@ func (l *Log) Touches(pcr int) bool {
 	return false
 }
 
-// text returns an event's data if it is what was measured.
-func (e *Event) text() ([]byte, error) {
-	if sha256.Sum256(e.Data) != e.Digest {
-		return nil, ErrDigest
-	}
-	return e.Data, nil
-}
-
-// separators are the digests of what a firmware separates with: four zero bytes,
-// or four of 0xff (PFP, Section 3.3.2.2). An event's type is nobody's
-// measurement, so a separator goes by its digest: one that was given another
-// type still ends the firmware's part.
-var separators = [][32]byte{sha256.Sum256(make([]byte, 4)), sha256.Sum256([]byte("\xff\xff\xff\xff"))}
-
 // SecureBoot returns the state of the SecureBoot variable as the firmware
 // measured it: exactly one EV_EFI_VARIABLE_DRIVER_CONFIG of that name in PCR 7,
 // before the separator that ends the firmware's part.
-func (l *Log) SecureBoot() (bool, error) {
-	found, state := false, false
-	for _, e := range l.Events {
-		if e.PCR != pcrPolicy {
-			continue
-		}
-		if e.Type == typeSeparator || slices.Contains(separators, e.Digest) {
-			break // what follows is not the firmware speaking
-		}
-		if e.Type != typeVariableConfig {
-			continue
-		}
-		data, err := e.text()
-		if err != nil {
-			return false, err
-		}
-		name, value, err := variable(data)
-		if err != nil {
-			return false, err
-		}
-		if name != "SecureBoot" {
-			continue
-		}
-		if found || len(value) != 1 || value[0] > 1 {
-			return false, ErrAbsent
-		}
-		found, state = true, value[0] == 1
-	}
-	if !found {
-		return false, ErrAbsent
-	}
-	return state, nil
-}
-
-// globalVariable is EFI_GLOBAL_VARIABLE, 8be4df61-93ca-11d2-aa0d-00e098032b8c.
-var globalVariable = []byte("\x61\xdf\xe4\x8b\xca\x93\xd2\x11\xaa\x0d\x00\xe0\x98\x03\x2b\x8c")
-
-// variable reads a UEFI_VARIABLE_DATA: GUID, uint64 length of the name in
-// characters, uint64 length of the value, name in UTF-16, value. Variables of
-// other vendors come back without a name.
-func variable(b []byte) (name string, value []byte, err error) {
-	r := reader{b: b}
-	guid := r.take(16)
-	chars, size := r.u64(), r.u64()
-	if r.bad || chars > uint64(len(b)) || size > uint64(len(b)) {
-		return "", nil, ErrFormat
-	}
-	raw := r.take(2 * int(chars))
-	value = r.take(int(size))
-	if r.bad || len(r.b) != 0 {
-		return "", nil, ErrFormat
-	}
-	if !bytes.Equal(guid, globalVariable) {
-		return "", value, nil
-	}
-	return decode16(raw), value, nil
-}
+func (l *Log) SecureBoot() (bool, error) { return secureBoot(l.Events, tpmBank, pcrPolicy) }
 
 // CommandLine returns the kernel command line as systemd-stub measured it: the
 // one EV_IPL event of PCR 12, UTF-16 with a terminating NUL. Any second event in
@@ -262,38 +239,29 @@ func (l *Log) CommandLine() (string, error) {
 		if e.PCR != pcrCmdline {
 			continue
 		}
-		if found || e.Type != typeIPL || len(e.Data) > maxLineSize || len(e.Data)%2 != 0 {
+		if found || e.Type != typeIPL {
 			return "", ErrAbsent
 		}
-		data, err := e.text()
+		data, err := e.text(tpmBank)
 		if err != nil {
 			return "", err
 		}
-		line, found = decode16(data), true
-		if !bytes.Equal(encode16(line), data) { // a lone surrogate reads like another character
+		if line, found = decodeLine(data); !found {
 			return "", ErrAbsent
 		}
 	}
-	if n := len(line); found && n > 0 && line[n-1] == 0 {
-		return line[:n-1], nil
+	if !found {
+		return "", ErrAbsent
 	}
-	return "", ErrAbsent
+	return line, nil
 }
 
-func decode16(b []byte) string {
-	u := make([]uint16, len(b)/2)
-	for i := range u {
-		u[i] = binary.LittleEndian.Uint16(b[2*i:])
+// text returns an event's data if it is what was measured.
+func (e *Event) text(k *bank) ([]byte, error) {
+	if !bytes.Equal(k.sum(e.Data), e.Digest) {
+		return nil, ErrDigest
 	}
-	return string(utf16.Decode(u))
-}
-
-func encode16(s string) []byte {
-	var b []byte
-	for _, u := range utf16.Encode([]rune(s)) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	return b
+	return e.Data, nil
 }
 
 // A reader takes little-endian values off a slice. After the first short read

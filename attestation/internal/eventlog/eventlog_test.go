@@ -22,8 +22,9 @@ var recorded = map[int]string{
 	9: "b5ad662e5eb9165825ee39ad66e851a67a193e0b87b27858f25ac58afa72ac57",
 }
 
-func readRecorded(t testing.TB) []byte {
-	b, err := os.ReadFile("testdata/cos-101-amd-sev.bin")
+func readRecorded(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func readRecorded(t testing.TB) []byte {
 }
 
 func TestReplaysRecordedLog(t *testing.T) {
-	l, err := Parse(readRecorded(t))
+	l, err := Parse(readRecorded(t, "cos-101-amd-sev.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func TestReplaysRecordedLog(t *testing.T) {
 }
 
 func TestRefusesCutAndExtendedLog(t *testing.T) {
-	b := readRecorded(t)
+	b := readRecorded(t, "cos-101-amd-sev.bin")
 	whole, err := Parse(b)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestRefusesCutAndExtendedLog(t *testing.T) {
 }
 
 func TestRefusesBombs(t *testing.T) {
-	head := readRecorded(t)
+	head := readRecorded(t, "cos-101-amd-sev.bin")
 	n := 32 + binary.LittleEndian.Uint32(head[28:])
 	head = head[:n]
 	if _, err := Parse(head); err != nil {
@@ -103,7 +104,7 @@ func TestRefusesBombs(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	b := readRecorded(f)
+	b := readRecorded(f, "cos-101-amd-sev.bin")
 	f.Add(b)
 	f.Add(b[:2000])
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -104,10 +104,12 @@ func All() []Code {
 		TDXQE, TDXModule, GPUAbsent, GPU, GPUReport, GPUChain, GPURIM, GPUOCSP, GPUToken, GPUClaims, GPUBinding, GPUCount}
 }
 
-// An Error is one refusal.
+// An Error is one refusal. Want and Got, where both are set, are the two values
+// that should have been equal: reports show them side by side.
 type Error struct {
-	Code   Code
-	Detail string
+	Code      Code
+	Detail    string
+	Want, Got string
 }
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Detail }
@@ -116,4 +118,17 @@ func (e *Error) Error() string { return string(e.Code) + ": " + e.Detail }
 // values of the evidence; there are no others in it.
 func As(c Code, format string, args ...any) error {
 	return &Error{Code: c, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Differ returns an *Error about two values that should have been equal.
+func Differ(c Code, what, want, got string) error {
+	return &Error{Code: c, Detail: fmt.Sprintf("%s is %s, want %s", what, short(got), short(want)), Want: want, Got: got}
+}
+
+// short cuts long values for one-line messages; reports have them whole.
+func short(s string) string {
+	if len(s) > 40 {
+		return s[:32] + ".."
+	}
+	return s
 }

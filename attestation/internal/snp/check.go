@@ -4,6 +4,7 @@
 package snp
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/google/go-sev-guest/abi"
@@ -12,17 +13,26 @@ import (
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
 )
 
-// Limits say which genuine reports are acceptable. Its zero value accepts none:
-// there is no field whose zero means that something is not looked at.
+// Limits say which genuine reports are acceptable. Its zero value accepts none.
+// The fields above the gap have no value that means "not looked at". Those below
+// narrow further where a caller knows more; what they say nothing about is a
+// claim of the report, signed and shown, that nothing depends on.
 type Limits struct {
 	Products     []string
-	Floors       map[string]kds.TCBParts
+	Floors       map[string]kds.TCBParts // Turin's FMC level is Spl4, which other lines reserve
 	Chips        [][64]byte
 	AllowAnyChip bool
 	VMPL         uint32
 	VLEKs        []string
 	Waive        Waivers
 	Data         [64]byte // REPORT_DATA, recomputed by the caller
+
+	HostData   *[32]byte  // HOST_DATA, exactly; nil: whatever the host gave along
+	IDKeys     [][48]byte // digests of keys one of which must have signed the ID block; none: any, or no block
+	AuthorKeys [][48]byte // digests of keys one of which must have signed the ID key; none: any, or none
+	// Bits of mitigation vectors that must be set, at launch and now (AMD 56860,
+	// Table 23, versions 5 and later). Reports of older versions have none set.
+	LaunchMitigations, CurrentMitigations uint64
 }
 
 // Waivers are the platform properties a caller does without.
@@ -33,7 +43,7 @@ type Waivers struct {
 // Check decides whether a genuine report is acceptable. MEASUREMENT is left to
 // the caller, who knows the images.
 func (g *Genuine) Check(l *Limits) error {
-	for _, check := range []func(*Limits) error{g.checkProduct, g.checkTCB, g.checkGuest, g.checkPlatform, g.checkChip} {
+	for _, check := range []func(*Limits) error{g.checkProduct, g.checkTCB, g.checkGuest, g.checkPlatform, g.checkMitigations, g.checkLaunch, g.checkChip} {
 		if err := check(l); err != nil {
 			return err
 		}
@@ -94,6 +104,8 @@ func below(v, floor kds.TCBParts) string {
 		return "SNP"
 	case v.UcodeSpl < floor.UcodeSpl:
 		return "microcode"
+	case v.Spl4 < floor.Spl4:
+		return "FMC"
 	case !kds.TCBPartsLE(floor, v):
 		return "reserved part"
 	}
@@ -142,6 +154,33 @@ func (g *Genuine) checkPlatform(l *Limits) error {
 		if p.bad && !p.waived {
 			return refuse.As(refuse.Platform, "%s", p.bit)
 		}
+	}
+	return nil
+}
+
+// checkMitigations names the first required mitigation that is not verified.
+func (g *Genuine) checkMitigations(l *Limits) error {
+	for _, v := range []struct {
+		name      string
+		got, want uint64
+	}{{"launch", g.LaunchMitigations, l.LaunchMitigations}, {"current", g.CurrentMitigations, l.CurrentMitigations}} {
+		if missing := v.want &^ v.got; missing != 0 {
+			return refuse.As(refuse.Platform, "%s mitigation vector bit %d is not set", v.name, bits.TrailingZeros64(missing))
+		}
+	}
+	return nil
+}
+
+// checkLaunch compares what the host or the owner gave along at launch with what
+// the caller expects of it, if anything.
+func (g *Genuine) checkLaunch(l *Limits) error {
+	switch {
+	case l.HostData != nil && g.HostData != *l.HostData:
+		return refuse.As(refuse.Image, "HOST_DATA %x.., want %x..", g.HostData[:8], l.HostData[:8])
+	case len(l.IDKeys) != 0 && !slices.Contains(l.IDKeys, g.IDKey):
+		return refuse.As(refuse.Image, "ID key %x.. is not among those expected", g.IDKey[:8])
+	case len(l.AuthorKeys) != 0 && !slices.Contains(l.AuthorKeys, g.AuthorKey):
+		return refuse.As(refuse.Image, "author key %x.. is not among those expected", g.AuthorKey[:8])
 	}
 	return nil
 }

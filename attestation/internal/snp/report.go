@@ -29,6 +29,7 @@ import (
 const (
 	minVersion       = 2
 	minNamingProduct = 3
+	minMitigations   = 5
 	maxVersion       = 5
 )
 
@@ -44,6 +45,12 @@ type Report struct {
 	Signer      abi.SignerInfo
 	Data        [64]byte
 	Measurement [48]byte
+	HostData    [32]byte // HOST_DATA: what the host gave along at launch
+	IDKey       [48]byte // ID_KEY_DIGEST: zeros without an ID block
+	AuthorKey   [48]byte // AUTHOR_KEY_DIGEST: zeros if the ID key has no author
+	FamilyID    [16]byte // of the ID block
+	ImageID     [16]byte // of the ID block
+	GuestSVN    uint32   // of the ID block
 	ReportIDMA  [32]byte
 	ChipID      [64]byte
 	Product     string // product line by family and model: "Genoa"; empty if unknown
@@ -51,6 +58,10 @@ type Report struct {
 	Current     kds.TCBParts
 	Committed   kds.TCBParts
 	Launch      kds.TCBParts
+
+	// Mitigation vectors: bits of verified mitigations, whose meaning AMD gives
+	// with each bulletin. Zero before version 5.
+	LaunchMitigations, CurrentMitigations uint64
 }
 
 // p384Order is n, the order of P-384's base point. Scalars outside 1..n-1 are
@@ -101,16 +112,30 @@ func fromProto(raw []byte, p *sevsnp.Report) (*Report, error) {
 	}
 	copy(r.Data[:], p.ReportData)
 	copy(r.Measurement[:], p.Measurement)
+	copy(r.HostData[:], p.HostData)
+	copy(r.IDKey[:], p.IdKeyDigest)
+	copy(r.AuthorKey[:], p.AuthorKeyDigest)
+	copy(r.FamilyID[:], p.FamilyId)
+	copy(r.ImageID[:], p.ImageId)
+	r.GuestSVN = p.GuestSvn
+	r.LaunchMitigations, r.CurrentMitigations = p.LaunchMitVector, p.CurrentMitVector
+	if r.Version < minMitigations && (r.LaunchMitigations|r.CurrentMitigations) != 0 {
+		return nil, refuse.As(refuse.Format, "report of version %d has mitigation vectors", r.Version)
+	}
 	copy(r.ReportIDMA[:], p.ReportIdMa)
 	copy(r.ChipID[:], p.ChipId)
 	// The map is by model; the stepping is the chip's revision and open.
-	if p.Cpuid1EaxFms != 0 {
-		r.Product = kds.ProductLineCpuid[p.Cpuid1EaxFms&^0xf]
+	decompose := kds.DecomposeTCBVersion
+	switch fms := p.Cpuid1EaxFms &^ 0xf; {
+	case fms == turinClassic, fms == turinDense:
+		r.Product, decompose = turin, decomposeTurin
+	case fms != 0:
+		r.Product = kds.ProductLineCpuid[fms]
 	}
-	r.Reported = kds.DecomposeTCBVersion(kds.TCBVersion(p.ReportedTcb))
-	r.Current = kds.DecomposeTCBVersion(kds.TCBVersion(p.CurrentTcb))
-	r.Committed = kds.DecomposeTCBVersion(kds.TCBVersion(p.CommittedTcb))
-	r.Launch = kds.DecomposeTCBVersion(kds.TCBVersion(p.LaunchTcb))
+	r.Reported = decompose(kds.TCBVersion(p.ReportedTcb))
+	r.Current = decompose(kds.TCBVersion(p.CurrentTcb))
+	r.Committed = decompose(kds.TCBVersion(p.CommittedTcb))
+	r.Launch = decompose(kds.TCBVersion(p.LaunchTcb))
 	return r, nil
 }
 

@@ -54,6 +54,9 @@ func Verify(report []byte, c Collateral, trusted roots.Set, now time.Time, grace
 	if r.Signer.SigningKey != abi.VcekReportSigner && r.Signer.SigningKey != abi.VlekReportSigner {
 		return nil, refuse.As(refuse.SigningKey, "report is signed by %v", r.Signer.SigningKey)
 	}
+	if r.Version >= minNamingProduct && r.Product == "" {
+		return nil, refuse.As(refuse.Product, "processor of no known product line")
+	}
 	g := &Genuine{Report: r}
 	if err := g.readExtensions(cert); err != nil {
 		return nil, err
@@ -77,6 +80,9 @@ func (g *Genuine) readExtensions(cert *x509.Certificate) error {
 	if vcek && !hasExtension(cert, kds.OidHwid) && !hasExtension(cert, kds.OidCspID) {
 		return refuse.As(refuse.Chip, "certificate names no chip")
 	}
+	if g.Product == turin {
+		return g.readTurinExtensions(cert, vcek)
+	}
 	ext, err := kds.CertificateExtensions(cert, g.Signer.SigningKey)
 	if err != nil {
 		return refuse.As(refuse.Chain, "report certificate: %v", err)
@@ -84,6 +90,9 @@ func (g *Genuine) readExtensions(cert *x509.Certificate) error {
 	g.CertTCB, g.CSP = kds.DecomposeTCBVersion(ext.TCBVersion), ext.CspID
 	if g.Version < minNamingProduct {
 		g.Product = kds.ProductLineOfProductName(ext.ProductName)
+	}
+	if g.Product == turin { // its levels were read in another layout
+		return refuse.As(refuse.Format, "report version %d from %s", g.Version, turin)
 	}
 	switch {
 	case vcek && g.Signer.MaskChipKey, vcek && g.ChipID == [64]byte{}:
@@ -155,6 +164,9 @@ func (offline) Get(string) ([]byte, error) { return nil, errors.New("no network 
 // checkSignatures has go-sev-guest check the chain and the signature. Every
 // option is set: an empty one would mean a default of its own.
 func (g *Genuine) checkSignatures(der []byte, cert *x509.Certificate, line roots.Line, now time.Time) error {
+	if g.Product == turin {
+		return g.checkTurinSignatures(cert, line, now)
+	}
 	root := trust.AMDRootCertsProduct(line.Product)
 	root.ProductCerts = &trust.ProductCerts{Ask: line.ASK, Asvk: line.ASVK, Ark: line.ARK}
 	chain := &sevsnp.CertificateChain{VcekCert: der}
@@ -171,23 +183,23 @@ func (g *Genuine) checkSignatures(der []byte, cert *x509.Certificate, line roots
 	if err == nil {
 		return nil
 	}
-	// The library does not type its errors, and checks the signature last: with
-	// a chain that stands it is the signature that failed.
+	// The library does not type its errors: with a chain that stands, it is the
+	// signature that failed, or a name in the certificate.
 	if opts := root.X509Options(now, g.Signer.SigningKey); opts != nil && bytes.Equal(cert.RawIssuer, g.issuer(line).RawSubject) {
-		if _, chainErr := cert.Verify(*opts); chainErr == nil {
+		if _, chainErr := cert.Verify(*opts); chainErr == nil && verify.SnpReportSignature(g.raw, cert) != nil {
 			return refuse.As(refuse.Signature, "report is not signed by its certificate")
 		}
 	}
 	return refuse.As(refuse.Chain, "%v", err)
 }
 
-// AMD returns the roots that AMD publishes, as go-sev-guest embeds them. Turin
-// is left out: its TCB has another layout, which this version does not read.
+// AMD returns the roots that AMD publishes, as go-sev-guest embeds them.
 func AMD() roots.Set {
 	lines := []roots.Line{}
 	for product, pems := range map[string][2][]byte{
 		"Milan": {trust.AskArkMilanVcekBytes, trust.AskArkMilanVlekBytes},
 		"Genoa": {trust.AskArkGenoaVcekBytes, trust.AskArkGenoaVlekBytes},
+		turin:   {trust.AskArkTurinVcekBytes, append(bytes.TrimSpace(trust.AskArkTurinVlekBytes), '\n')}, // AMD's file ends in an empty line
 	} {
 		var vcek, vlek trust.ProductCerts
 		if vcek.FromKDSCertBytes(pems[0]) != nil || vlek.FromKDSCertBytes(pems[1]) != nil || !vcek.Ark.Equal(vlek.Ark) {

@@ -5,7 +5,7 @@ package tpm
 
 import (
 	"bytes"
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -29,31 +29,102 @@ const (
 	parentMay  = attrUserWithAuth | attrNoDA | attrSTClear
 )
 
+// A Kind is a kind of attestation key. Which kinds will do is the caller's to
+// say: those that Sotto makes are ECDSA, those that clouds provision are RSA.
+type Kind string
+
+// The kinds of attestation key.
+const (
+	KindECDSA  Kind = "ECDSA P-256 with SHA-256"
+	KindRSASSA Kind = "RSASSA-PKCS1-v1_5 with SHA-256"
+)
+
 // An AK is an attestation key that was judged fit to sign.
 type AK struct {
 	Public *Public
-	key    *ecdsa.PublicKey
+	kind   Kind
+	key    crypto.PublicKey
 }
 
-// CheckAK reads an attestation key. Only a restricted key will do: it signs
-// nothing that looks like an attestation but what the TPM itself made.
+// Kind says how the key signs.
+func (ak *AK) Kind() Kind { return ak.kind }
+
+// Key returns the public key: *ecdsa.PublicKey on P-256, or *rsa.PublicKey of
+// 2048, 3072 or 4096 bits.
+func (ak *AK) Key() crypto.PublicKey { return ak.key }
+
+// CheckAK reads an attestation key, of either kind. Only a restricted key will
+// do: it signs nothing that looks like an attestation but what the TPM itself
+// made (TPM 2.0 Library, Part 1, Section 25.2).
+//
+// The attributes are what the public area says. That the key in the TPM has
+// them is proven where the area's bytes are vouched for, as they are by a report
+// over its digest; where a certificate or a report names only the key, it is as
+// true as the issuer made sure.
 func CheckAK(b []byte) (*AK, error) {
 	p, err := ParsePublic(b)
 	if err != nil {
 		return nil, refuse.As(refuse.Format, "attestation key: %v", err)
 	}
+	ak := &AK{Public: p}
 	switch {
-	case p.Type != algECC || p.NameAlg != algSHA256 || p.curve != curveP256 || p.symAlg != algNull ||
-		p.scheme != algECDSA || p.schemeHash != algSHA256 || p.kdf != algNull:
-		return nil, refuse.As(refuse.AK, "attestation key is not ECDSA P-256 with SHA-256")
-	case p.Attributes&akMust != akMust || p.Attributes&^(akMust|akMay) != 0:
+	case p.NameAlg != algSHA256 || p.symAlg != algNull || p.schemeHash != algSHA256:
+		return nil, refuse.As(refuse.AK, "attestation key is not a signing key with SHA-256")
+	case p.Type == algECC && p.curve == curveP256 && p.scheme == algECDSA && p.kdf == algNull:
+		ak.kind = KindECDSA
+	case p.Type == algRSA && p.scheme == algRSASSA:
+		ak.kind = KindRSASSA
+	default:
+		return nil, refuse.As(refuse.AK, "attestation key is neither ECDSA P-256 nor RSASSA")
+	}
+	if p.Attributes&akMust != akMust || p.Attributes&^(akMust|akMay) != 0 {
 		return nil, refuse.As(refuse.AK, "attestation key attributes %#08x", p.Attributes)
 	}
-	key, err := p.ECDSA()
-	if err != nil {
-		return nil, refuse.As(refuse.AK, "attestation key is not a point of P-256")
+	if ak.key, err = p.Key(); err != nil {
+		return nil, refuse.As(refuse.AK, "attestation key is no point of P-256, or no RSA key of 2048 bits or more with exponent %d", rsaExponent)
 	}
-	return &AK{Public: p, key: key}, nil
+	return ak, nil
+}
+
+// SignedAsPrimary reports whether the TPM that made a says that its signer is a
+// primary key with exactly ak's public area. The TPM computes the qualified name
+// from the attributes that it enforces, so where only the key itself is vouched
+// for, this says that the area around it is the TPM's own. It holds for the keys
+// that paravisors and clouds provision, not for those under a storage key.
+func (ak *AK) SignedAsPrimary(a *Attest) bool {
+	for _, hierarchy := range []uint32{rhEndorse, rhOwner, rhPlatform, rhNull} {
+		if bytes.Equal(a.Signer, ak.Public.qualifiedName(hierarchy)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Attributes every endorsement key must have, and may have beside them (TCG EK
+// Credential Profile 2.6, Annex B): a storage key, opened by policy.
+const (
+	ekMust = attrFixedTPM | attrFixedParent | attrSensitiveDataOrigin | attrRestricted | attrDecrypt
+	ekMay  = attrUserWithAuth | attrAdminWithPolicy | attrNoDA
+)
+
+// CheckEK reads the public area of an endorsement key: a storage key of RSA or
+// of P-256, named with SHA-256. It can sign nothing. Refusals have the code
+// att.ek.
+func CheckEK(b []byte) (*Public, error) {
+	p, err := ParsePublic(b)
+	if err != nil {
+		return nil, refuse.As(refuse.EK, "endorsement key: %v", err)
+	}
+	switch {
+	case p.NameAlg != algSHA256, p.symAlg != algAES, p.symBits != 128 && p.symBits != 256, p.symMode != algCFB, p.scheme != algNull:
+		return nil, refuse.As(refuse.EK, "endorsement key is not a storage key")
+	case p.Attributes&ekMust != ekMust, p.Attributes&^(ekMust|ekMay) != 0:
+		return nil, refuse.As(refuse.EK, "endorsement key attributes %#08x", p.Attributes)
+	}
+	if _, err := p.Key(); err != nil {
+		return nil, refuse.As(refuse.EK, "endorsement key is neither RSA of 2048 bits or more nor a point of P-256")
+	}
+	return p, nil
 }
 
 // CheckQuote verifies a quote by ak over want and exactly the PCRs of set, whose
@@ -96,6 +167,17 @@ func checkSelection(got []Selection, set []int) error {
 		return refuse.As(refuse.PCRSet, "quoted PCRs %x, want %x", got[0].Bits, bits)
 	}
 	return nil
+}
+
+// DigestPCRs returns what a quote over the PCRs of set with these values says:
+// the hash of the values in order of index. Values must be given for exactly the
+// set.
+func DigestPCRs(set []int, values map[int][32]byte) ([32]byte, error) {
+	sum, ok := digestPCRs(set, values)
+	if !ok || len(set) != len(values) {
+		return sum, refuse.As(refuse.PCRSelect, "values are labelled with other PCRs than asked for")
+	}
+	return sum, nil
 }
 
 // digestPCRs hashes the values of set in order of index, as TPM2_Quote and
@@ -221,7 +303,7 @@ func checkParent(c *Creation) error {
 		return refuse.As(refuse.REKParent, "parent is not a storage key")
 	case d.parentNameAlg != algSHA256, !bytes.Equal(d.parentName, parent.Name()):
 		return refuse.As(refuse.REKParent, "parent's name differs from the creation data")
-	case !bytes.Equal(d.parentQualified, parent.qualifiedName()):
+	case !bytes.Equal(d.parentQualified, parent.qualifiedName(rhNull)):
 		return refuse.As(refuse.REKParent, "parent does not stand under the NULL hierarchy")
 	}
 	return nil

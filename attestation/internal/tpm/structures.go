@@ -9,12 +9,8 @@
 package tpm
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -24,15 +20,24 @@ const (
 	generated    = 0xff544347 // TPM_GENERATED_VALUE [6.2]
 	stQuote      = 0x8018     // TPM_ST [6.9]
 	stCreation   = 0x801a
-	algSHA256    = 0x000b // TPM_ALG_ID [6.3]
+	algRSA       = 0x0001 // TPM_ALG_ID [6.3]
+	algAES       = 0x0006
+	algSHA256    = 0x000b
 	algNull      = 0x0010
+	algRSASSA    = 0x0014
+	algRSAES     = 0x0015
+	algRSAPSS    = 0x0016
+	algOAEP      = 0x0017
 	algECDSA     = 0x0018
 	algECDH      = 0x0019
+	algECDAA     = 0x001a
 	algECC       = 0x0023
-	algAES       = 0x0006
 	algCFB       = 0x0043
 	curveP256    = 0x0003     // TPM_ECC_CURVE [6.4]
-	rhNull       = 0x40000007 // TPM_HANDLE [7.4]
+	rhOwner      = 0x40000001 // TPM_HANDLE [7.4]
+	rhNull       = 0x40000007
+	rhEndorse    = 0x4000000b
+	rhPlatform   = 0x4000000c
 	ccPolicyPCR  = 0x0000017f // TPM_CC [6.5.2]
 	pcrSelectLen = 3          // sizeofSelect of a PC Client TPM: PCR 0..23
 )
@@ -53,108 +58,6 @@ const (
 )
 
 var errShape = errors.New("malformed TPM structure")
-
-// A Public is a TPMT_PUBLIC, read far enough to judge it. Curve and the fields
-// after it are set for ECC keys on P-256 only.
-type Public struct {
-	raw        []byte
-	Type       uint16
-	NameAlg    uint16
-	Attributes uint32
-	AuthPolicy []byte
-
-	symAlg, symBits, symMode uint16
-	scheme, schemeHash       uint16
-	curve, kdf               uint16
-	x, y                     []byte
-}
-
-// ParsePublic reads exactly one TPMT_PUBLIC:
-//
-//	struct {
-//	    uint16 type;
-//	    uint16 nameAlg;
-//	    uint32 objectAttributes;
-//	    opaque authPolicy<0..64>;
-//	    TPMU_PUBLIC_PARMS parameters; // of TPM_ALG_ECC
-//	    opaque x<0..32>, y<0..32>;
-//	} TPMT_PUBLIC;
-//
-// For other types than ECC only the fields before parameters are read: such a
-// key is named and refused, never used.
-func ParsePublic(b []byte) (*Public, error) {
-	s, p := cryptobyte.String(b), &Public{raw: b}
-	var policy cryptobyte.String
-	if !s.ReadUint16(&p.Type) || !s.ReadUint16(&p.NameAlg) || !s.ReadUint32(&p.Attributes) || !s.ReadUint16LengthPrefixed(&policy) {
-		return nil, errShape
-	}
-	p.AuthPolicy = policy
-	if p.Type != algECC {
-		return p, nil
-	}
-	if !s.ReadUint16(&p.symAlg) {
-		return nil, errShape
-	}
-	if p.symAlg != algNull && (!s.ReadUint16(&p.symBits) || !s.ReadUint16(&p.symMode)) {
-		return nil, errShape
-	}
-	if !s.ReadUint16(&p.scheme) {
-		return nil, errShape
-	}
-	if p.scheme != algNull && !s.ReadUint16(&p.schemeHash) {
-		return nil, errShape
-	}
-	var x, y cryptobyte.String
-	if !s.ReadUint16(&p.curve) || !s.ReadUint16(&p.kdf) {
-		return nil, errShape
-	}
-	if p.scheme == 0x001a || p.kdf != algNull { // ECDAA has a counter, a KDF a hash: neither is ever ours
-		return p, nil
-	}
-	if !s.ReadUint16LengthPrefixed(&x) || !s.ReadUint16LengthPrefixed(&y) || !s.Empty() {
-		return nil, errShape
-	}
-	p.x, p.y = x, y
-	return p, nil
-}
-
-// Name returns the key's name: nameAlg || SHA-256(public area). Keys with other
-// name algorithms are refused before anyone asks.
-func (p *Public) Name() []byte {
-	h := sha256.Sum256(p.raw)
-	return append(binary.BigEndian.AppendUint16(nil, algSHA256), h[:]...)
-}
-
-// qualifiedName returns the name of a primary key of the NULL hierarchy that
-// also says where it stands (Part 1, Section 16).
-func (p *Public) qualifiedName() []byte {
-	h := sha256.New()
-	h.Write(binary.BigEndian.AppendUint32(nil, rhNull))
-	h.Write(p.Name())
-	return append(binary.BigEndian.AppendUint16(nil, algSHA256), h.Sum(nil)...)
-}
-
-// Point returns the public key as an uncompressed point, coordinates padded.
-// TPMs may leave leading zeros out.
-func (p *Public) Point() ([]byte, bool) {
-	if len(p.x) == 0 || len(p.y) == 0 || len(p.x) > 32 || len(p.y) > 32 || p.curve != curveP256 {
-		return nil, false
-	}
-	out := make([]byte, 65)
-	out[0] = 4
-	copy(out[33-len(p.x):33], p.x)
-	copy(out[65-len(p.y):], p.y)
-	return out, true
-}
-
-// ECDSA returns the key for verification.
-func (p *Public) ECDSA() (*ecdsa.PublicKey, error) {
-	point, ok := p.Point()
-	if !ok {
-		return nil, errShape
-	}
-	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
-}
 
 // A Clock is a TPMS_CLOCK_INFO with the firmware version that stands after it.
 type Clock struct {
@@ -260,26 +163,6 @@ func selection(pcrs []int) []byte {
 	out := binary.BigEndian.AppendUint32(nil, 1)
 	out = binary.BigEndian.AppendUint16(out, algSHA256)
 	return append(append(out, pcrSelectLen), bits[:]...)
-}
-
-// verifySignature checks a TPMT_SIGNATURE (ECDSA with SHA-256) over signed:
-//
-//	struct {
-//	    uint16 sigAlg = TPM_ALG_ECDSA;
-//	    uint16 hash = TPM_ALG_SHA256;
-//	    opaque r<1..32>, s<1..32>;
-//	} TPMT_SIGNATURE;
-func verifySignature(key *ecdsa.PublicKey, signed, signature []byte) bool {
-	s := cryptobyte.String(signature)
-	var alg, hash uint16
-	var r, t cryptobyte.String
-	if !s.ReadUint16(&alg) || alg != algECDSA || !s.ReadUint16(&hash) || hash != algSHA256 ||
-		!s.ReadUint16LengthPrefixed(&r) || !s.ReadUint16LengthPrefixed(&t) || !s.Empty() ||
-		len(r) == 0 || len(r) > 32 || len(t) == 0 || len(t) > 32 {
-		return false
-	}
-	sum := sha256.Sum256(signed)
-	return ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(r), new(big.Int).SetBytes(t))
 }
 
 // A creationData is a TPMS_CREATION_DATA:
