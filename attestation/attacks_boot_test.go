@@ -174,9 +174,9 @@ func TestAttacksOnConfig(t *testing.T) {
 		{id: "AT-41", name: "other model", want: "att.model", spec: config(func(c *evidence.Config) { c.Model = "tiny" })},
 		{id: "payment", name: "other mode than stated", want: "att.payment", after: func(f *fixture) { f.refs.Payment = evidence.PaymentCoins }},
 		{id: "simulated", name: "not said", want: "att.simulated", spec: config(func(c *evidence.Config) { c.Simulated = false })},
-		{id: "simulated", name: "roots of AMD", want: "att.simulated", before: func(f *fixture) { f.policy.Roots = attestation.AMDRoots() }},
+		{id: "simulated", name: "roots of AMD", want: "att.simulated", before: func(f *fixture) { f.policy.Roots = attestation.VendorRoots() }},
 		{id: "AT-54", name: "no GPU evidence", want: "att.gpu.absent", before: func(f *fixture) { f.policy.AllowNoGPU = false }},
-		{id: "AT-54", name: "GPU evidence that nobody can check", want: "att.gpu", before: func(f *fixture) {
+		{id: "AT-54", name: "GPU evidence named and left out", want: "att.gpu.absent", before: func(f *fixture) {
 			f.node.Tamper = func(s *evidence.KeyStatement) { s.GPUDigest[0] = 1 }
 		}},
 	})
@@ -204,7 +204,7 @@ func TestAttacksOnSize(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		for _, k := range evidence.EpochKinds() {
+		for _, k := range epochKinds() {
 			f := newFixture(t, nil).make()
 			*f.piece(k) = make([]byte, 2<<20)
 			_, err := f.verify()
@@ -220,7 +220,7 @@ func TestAttacksOnSize(t *testing.T) {
 		_, err = deep.verify()
 		refused(t, err, "att.config")
 	})
-	for _, k := range append(evidence.EpochKinds(), evidence.FreshnessKinds()...) {
+	for _, k := range append(epochKinds(), freshKinds()...) {
 		t.Run("absent "+k.String(), func(t *testing.T) {
 			for _, b := range []func(*evidence.Bundle, int){
 				func(b *evidence.Bundle, i int) { b.Pieces = append(b.Pieces[:i:i], b.Pieces[i+1:]...) },

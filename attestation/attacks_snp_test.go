@@ -90,7 +90,7 @@ func TestAttacksOnHardware(t *testing.T) {
 		{id: "AT-06", name: "report of the same VM for another AK", want: "att.binding", after: func(f *fixture) {
 			other := newFixture(f.t, nil)
 			q := evidence.EpochQualifier(*f.piece(evidence.KindKeyStatement), [32]byte{})
-			e, err := f.node.Chip.Report(f.t.Context(), evidence.ReportData(other.node.TPM.Public(), q))
+			e, err := f.node.Chip.Endorse(evidence.ReportData(other.node.TPM.Public(), q))
 			if err != nil {
 				f.t.Fatal(err)
 			}

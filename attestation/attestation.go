@@ -63,6 +63,14 @@ type References struct {
 	Model         string // name of the model the node is listed for
 	WeightsDigest [32]byte
 	Payment       uint8 // payment mode of the statement, see [evidence.PaymentNone]
+
+	// What follows, where the statement has any, restricts beside the policy, never
+	// in its place: firmware floors by SEV-SNP product, the lowest
+	// tcbEvaluationDataNumber of TDX collateral, and the SHA-256 of the identifiers
+	// of enrolled chips.
+	Floors        map[string]TCB
+	MinEvaluation int
+	Chips         [][32]byte
 }
 
 // A Result says what was proven. It exists only for evidence that was accepted.
@@ -76,11 +84,13 @@ type Result struct {
 	WeightsDigest [32]byte
 	Payment       uint8
 
-	Image       string // name of the matching [Image]
-	Measurement Measurement
-	Product     string // "Genoa"
-	Chip        ChipID // zero under a VLEK
-	Simulated   bool   // no hardware stands behind any of this
+	Platform    Platform
+	Tier        int         // 1 to 3, see Report.TierWhy
+	Image       string      // name of the matching [Image]
+	Measurement Measurement // of the launch; zero where the platform has none
+	Product     string      // "Genoa", "TDX"; empty without a confidential VM
+	Chip        ChipID      // zero where it is not known, as under a VLEK
+	Simulated   bool        // no hardware stands behind any of this
 	NotBefore   time.Time
 	FreshSince  time.Time // zero under [Policy.WithoutFreshness]
 

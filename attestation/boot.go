@@ -6,6 +6,7 @@ package attestation
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,20 +35,186 @@ func checkLog(v *verification) (outcome, error) {
 	return outcome{got: fmt.Sprintf("%d events", len(l.Events))}, nil
 }
 
-// checkComponents compares final values with the release's. Kernel registers
-// come first, so that another kernel is called one.
+// checkCCEL replays the log of a TD. RTMR 3 belongs to the running system.
+func checkCCEL(v *verification) (outcome, error) {
+	l, err := eventlog.ParseCC(v.piece(evidence.KindCCEL))
+	if err != nil {
+		return outcome{}, refuse.As(refuse.LogFormat, "confidential computing event log: %v", err)
+	}
+	replayed := l.ReplayRTMRs()
+	for i := range 3 {
+		if got, want := replayed[i], v.rtmrs[i]; got != want {
+			return outcome{}, refuse.Differ(refuse.LogReplay, fmt.Sprintf("RTMR %d after replay", i), fmt.Sprintf("%x", want), fmt.Sprintf("%x", got))
+		}
+	}
+	v.ccel = l
+	return outcome{expected: "RTMRs 0, 1, 2 of the quote", got: fmt.Sprintf("equal, %d events", len(l.Events))}, nil
+}
+
+// checkACPI compares the tables that the host made with the release's: AML in
+// them runs in the guest's kernel.
+func checkACPI(v *verification) (outcome, error) {
+	if v.ccel == nil {
+		return outcome{gap: "ACPI: tables that the host makes are measured into no register that is quoted"}, nil
+	}
+	if _, ok := v.image.RTMRs[0]; ok {
+		return outcome{got: "covered by RTMR 0"}, nil
+	}
+	got, err := v.ccel.ACPI()
+	if err != nil {
+		return outcome{}, logRefusal(err, "ACPI tables")
+	}
+	if !slices.EqualFunc(got, v.image.ACPI, func(a [48]byte, b Measurement) bool { return a == b }) {
+		return outcome{}, refuse.Differ(refuse.ACPI, "list of ACPI tables", fmt.Sprintf("%x", v.image.ACPI), fmt.Sprintf("%x", got))
+	}
+	return outcome{got: fmt.Sprintf("%d measurements, equal", len(got))}, nil
+}
+
+// checkTDLine is [checkCommandLine] for a TD. Where the release does not list
+// what else is in RTMR 2, that register as a whole speaks for the line.
+func checkTDLine(v *verification) (outcome, error) {
+	if len(v.image.RTMR2Events) == 0 {
+		return outcome{expected: fmt.Sprintf("one of %q", v.image.CommandLines), got: "covered by RTMR 2"}, nil
+	}
+	known := make([][48]byte, len(v.image.RTMR2Events))
+	for i, m := range v.image.RTMR2Events {
+		known[i] = m
+	}
+	line, err := v.ccel.CommandLine(known)
+	if err != nil {
+		return outcome{}, logRefusal(err, "command line")
+	}
+	for _, want := range v.image.CommandLines {
+		if line.Is(want) {
+			return outcome{got: fmt.Sprintf("%q", want)}, nil
+		}
+	}
+	return outcome{}, refuse.Differ(refuse.Cmdline, "command line", fmt.Sprintf("one of %q", v.image.CommandLines), fmt.Sprintf("%.200q, SHA-384 %x", line.Text, line.Digest))
+}
+
+// incomplete names what an image lacks; "" if nothing.
+func (i *Image) incomplete() string {
+	if _, known := piecesOf[i.Platform]; !known {
+		return "known platform"
+	}
+	switch {
+	case i.Name == "":
+		return "name"
+	case i.Platform.measuresLaunch() == (i.Measurement == Measurement{}):
+		return "measurement, or one that its platform does not have"
+	case len(i.CommandLines) == 0:
+		return "command line"
+	}
+	for _, pcr := range []int{4, 9, 11} {
+		if _, ok := i.PCRs[pcr]; !ok {
+			return fmt.Sprintf("value for PCR %d", pcr)
+		}
+	}
+	for _, r := range []int{1, 2} {
+		if _, ok := i.RTMRs[r]; ok != i.Platform.measuresRTMRs() {
+			return fmt.Sprintf("value for RTMR %d, or one that its platform does not have", r)
+		}
+	}
+	if _, ok := i.RTMRs[0]; i.Platform.measuresRTMRs() && !ok && len(i.ACPI) == 0 {
+		return "value for RTMR 0 and no list of ACPI tables"
+	}
+	for _, r := range []int{4, 7} {
+		if _, ok := i.NitroPCRs[r]; ok != (i.Platform == NitroTPM) {
+			return fmt.Sprintf("SHA-384 value for PCR %d, or one that its platform does not have", r)
+		}
+	}
+	return ""
+}
+
+// checkImage finds the release by its launch measurement. Where several share
+// one, because it covers the firmware only, kernel and command line tell them
+// apart; if none fits, the first is the one that the next steps complain about.
+func checkImage(v *verification) (outcome, error) {
+	m := v.launch
+	if slices.Contains(v.p.RevokedImages, m) && v.platform.measuresLaunch() {
+		return outcome{}, refuse.As(refuse.Revocation, "image %x.. was withdrawn", m[:8])
+	}
+	for i := range v.p.Images {
+		image := &v.p.Images[i]
+		if image.Platform != v.platform || image.Measurement != m {
+			continue
+		}
+		if v.image == nil {
+			v.image = image
+		}
+		if v.compare(image) == nil {
+			v.image = image
+			break
+		}
+	}
+	if v.image == nil {
+		return outcome{}, refuse.As(refuse.Image, "unknown image %x on %s", m[:], v.platform)
+	}
+	out := outcome{got: v.image.Name}
+	if v.platform.measuresLaunch() {
+		out.got += fmt.Sprintf(", %x", m[:])
+	}
+	if !v.softwareProven() {
+		out.gap = "vTPM outside the launch measurement: its registers hold keys, they prove nothing about software"
+	}
+	return out, nil
+}
+
+// softwareProven says whether something that the hardware signed covers loader,
+// kernel, initrd and command line.
+func (v *verification) softwareProven() bool {
+	switch {
+	case v.platform.registersProve(), v.platform.measuresRTMRs():
+		return true
+	case v.platform == SNP:
+		return !v.image.TPMOutside
+	}
+	return false
+}
+
+// checkComponents compares final values with the release's.
 func checkComponents(v *verification) (outcome, error) {
-	for _, i := range []int{4, 9, 11} {
-		if got, want := v.pcrs[i], v.image.PCRs[i]; got != want {
-			return outcome{}, refuse.As(refuse.Kernel, "PCR %d is %x.., %s has %x..", i, got[:8], v.image.Name, want[:8])
+	if err := v.compare(v.image); err != nil {
+		return outcome{}, err
+	}
+	which := "PCRs 4, 9, 11"
+	if v.platform.measuresRTMRs() {
+		which = "RTMRs 1, 2; " + which
+	}
+	return outcome{expected: which + " of " + v.image.Name, got: "equal"}, nil
+}
+
+// compare holds every register that an image gives against the attested values.
+// Kernel registers come first, so that another kernel is called one.
+func (v *verification) compare(i *Image) error {
+	for _, pcr := range []int{4, 9, 11} {
+		if got, want := v.pcrs[pcr], i.PCRs[pcr]; got != want {
+			return refuse.Differ(refuse.Kernel, fmt.Sprintf("PCR %d against %s", pcr, i.Name), fmt.Sprintf("%x", want), fmt.Sprintf("%x", got))
 		}
 	}
-	for _, i := range []int{0, 2} {
-		if want, ok := v.image.PCRs[i]; ok && v.pcrs[i] != want {
-			return outcome{}, refuse.As(refuse.Image, "PCR %d (firmware) is not that of %s", i, v.image.Name)
+	for _, r := range []struct {
+		index int
+		code  refuse.Code
+	}{{1, refuse.Kernel}, {2, refuse.Kernel}, {0, refuse.Image}} { // RTMR 3 is the running system's
+		if want, ok := i.RTMRs[r.index]; ok && v.rtmrs[r.index] != want {
+			return refuse.Differ(r.code, fmt.Sprintf("RTMR %d against %s", r.index, i.Name), fmt.Sprintf("%x", want), fmt.Sprintf("%x", v.rtmrs[r.index]))
 		}
 	}
-	return outcome{expected: "PCRs 4, 9, 11 of " + v.image.Name, got: "equal"}, nil
+	for pcr, want := range i.NitroPCRs {
+		if got := v.nitroPCRs[pcr]; got != want {
+			return refuse.Differ(refuse.Kernel, fmt.Sprintf("PCR %d of the Nitro document against %s", pcr, i.Name), fmt.Sprintf("%x", want), fmt.Sprintf("%x", got))
+		}
+	}
+	for _, pcr := range slices.Sorted(maps.Keys(i.PCRs)) {
+		switch want, got := i.PCRs[pcr], v.pcrs[pcr]; {
+		case got == want:
+		case pcr == 0 || pcr == 2:
+			return refuse.As(refuse.Image, "PCR %d (firmware) is not that of %s", pcr, i.Name)
+		default:
+			return refuse.As(refuse.Kernel, "PCR %d is not that of %s", pcr, i.Name)
+		}
+	}
+	return nil
 }
 
 // logRefusal maps what the event log says of itself.
@@ -61,6 +228,9 @@ func logRefusal(err error, what string) error {
 // checkCommandLine compares bytes: there is no parser here to disagree with the
 // kernel's. Only for the sake of the message is an unknown root told apart.
 func checkCommandLine(v *verification) (outcome, error) {
+	if v.ccel != nil {
+		return checkTDLine(v)
+	}
 	line, err := v.log.CommandLine()
 	if err != nil {
 		return outcome{}, logRefusal(err, "command line")
@@ -91,6 +261,9 @@ func cutRootHash(line string) (string, bool) {
 
 func checkSecureBoot(v *verification) (outcome, error) {
 	on, err := v.log.SecureBoot()
+	if v.ccel != nil {
+		on, err = v.ccel.SecureBoot()
+	}
 	switch {
 	case errors.Is(err, eventlog.ErrAbsent) && v.p.AllowSecureBootOff:
 		return outcome{got: "not said", gap: "Secure Boot: the events do not say"}, nil

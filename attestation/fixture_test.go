@@ -54,8 +54,17 @@ func newFixture(t testing.TB, change func(*attestationtest.NodeSpec)) *fixture {
 	if change != nil {
 		change(&spec)
 	}
+	if spec.Platform != "" {
+		f.policy = attestationtest.PolicyOn(f.root, spec.Platform)
+	}
+	if spec.GPU != nil {
+		f.policy.AllowNoGPU, f.policy.GPU = false, attestationtest.GPUPolicy(1)
+	}
 	if f.node, err = attestationtest.NewNode(f.root, spec); err != nil {
 		t.Fatal(err)
+	}
+	if spec.IMA {
+		f.policy.AllowNoIMA, f.policy.Images[0].IMA = false, attestationtest.IMARules(f.node.IMA)
 	}
 	f.early = attestation.Checkpoint{Hash: sha256.Sum256([]byte("checkpoint 40")), Time: f.now.Add(-time.Hour)}
 	f.late = attestation.Checkpoint{Hash: sha256.Sum256([]byte("checkpoint now")), Time: f.now.Add(-time.Minute)}
@@ -124,3 +133,10 @@ func refused(t *testing.T, err error, want attestation.Code) {
 
 // covered collects the codes that some test has seen.
 var covered sync.Map
+
+// epochKinds and freshKinds are the pieces of evidence that a fixture makes.
+func epochKinds() []evidence.Kind { must, _ := attestation.SNP.Pieces(); return must }
+
+func freshKinds() []evidence.Kind {
+	return []evidence.Kind{evidence.KindFreshQuote, evidence.KindFreshQuoteSig, evidence.KindFreshPCRs}
+}

@@ -5,10 +5,12 @@ package attestation
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/internal/roots"
@@ -17,21 +19,36 @@ import (
 // A Policy says which machines may see a prompt. The zero Policy refuses every
 // machine, and so does every forgotten field: each Allow must be typed, each
 // list must name what it lets in, each age must be given.
+//
+// docs/spec/verify/policy.schema.json describes the JSON.
 type Policy struct {
-	// Roots are the hardware vendors' certificates: [AMDRoots], or in the lab
+	// Profile names the built-in policy that this one starts from, see [Profile];
+	// empty: from nothing. What the file says beside it can only tighten.
+	Profile string `json:"profile,omitempty"`
+
+	// Roots are the hardware vendors' certificates: [VendorRoots], or in the lab
 	// and in tests those of attestationtest. They are not part of the JSON.
 	Roots Roots `json:"-"`
 
-	Images []Image `json:"images"` // software that may run; none may if empty
+	Platforms []Platform `json:"platforms"` // that may be used; none may if empty
+	Images    []Image    `json:"images"`    // software that may run; none may if empty
 	// RevokedImages names measurements that are refused even where Images lists
 	// them, so that a revocation needs no edit of the list.
 	RevokedImages []Measurement `json:"revoked_images,omitempty"`
 
-	SNP SNPPolicy `json:"snp"`
+	SNP   SNPPolicy   `json:"snp"`
+	TDX   TDXPolicy   `json:"tdx"`
+	TPM   TPMPolicy   `json:"tpm"`
+	Azure AzurePolicy `json:"azure"`
+	Nitro NitroPolicy `json:"nitro"`
+	GPU   GPUPolicy   `json:"gpu"`
 
-	// AllowNoGPU accepts a node without GPU evidence. No version of this package
-	// verifies GPU evidence yet, so without it everything is refused.
+	// AllowNoGPU accepts a node without GPU evidence. Evidence that is there is
+	// checked all the same.
 	AllowNoGPU bool `json:"allow_no_gpu"`
+	// AllowNoIMA accepts a node that keeps no list of what it executed since
+	// boot, or an image that has no rules for such a list.
+	AllowNoIMA bool `json:"allow_no_ima"`
 	// AllowSecureBootOff accepts a boot whose events say Secure Boot was off, or
 	// do not say. The launch measurement is then the only proof of the loader.
 	AllowSecureBootOff bool `json:"allow_secure_boot_off"`
@@ -44,61 +61,46 @@ type Policy struct {
 	WithoutFreshness bool `json:"without_freshness,omitempty"`
 }
 
-// SNPPolicy is the part about AMD SEV-SNP.
-type SNPPolicy struct {
-	// Products are the product lines that may be used: "Genoa". EPYC Milan has to
-	// be named to be accepted: it offers neither ciphertext hiding nor a closed
-	// alias check on much of the installed base. Others are refused by Verify.
-	Products []string `json:"products"`
-	// Floors hold the lowest firmware each product may run, for the reported,
-	// current, committed and launch TCB alike. A product without one is refused.
-	Floors map[string]TCB `json:"floors"`
-	// Chips is the inventory of enrolled chips. A chip outside it is refused
-	// unless AllowAnyChip is set.
-	Chips        []ChipID `json:"chips,omitempty"`
-	AllowAnyChip bool     `json:"allow_any_chip"`
-	// VMPL is the privilege level the report must come from, exactly.
-	VMPL uint32 `json:"vmpl"`
-	// VLEKs names the cloud providers (CSP_ID) whose VLEK may sign reports. With
-	// a VLEK the chip is not identified. None may if empty.
-	VLEKs []string `json:"vleks,omitempty"`
-	// CRLGrace is how long past its nextUpdate a revocation list still counts.
-	CRLGrace Duration `json:"crl_grace"`
-
-	AllowSMT                bool `json:"allow_smt"`                  // guest policy bit 16, PLATFORM_INFO bit 0
-	AllowCXL                bool `json:"allow_cxl"`                  // guest policy bit 21
-	AllowMultiSocket        bool `json:"allow_multi_socket"`         // guest policy bit 20 clear
-	AllowAES128             bool `json:"allow_aes128"`               // guest policy bit 22 clear
-	AllowRAPL               bool `json:"allow_rapl"`                 // guest policy bit 23 clear, PLATFORM_INFO bit 3 clear
-	AllowNoCiphertextHiding bool `json:"allow_no_ciphertext_hiding"` // guest policy bit 24 clear, PLATFORM_INFO bit 4 clear
-	AllowPageSwap           bool `json:"allow_page_swap"`            // guest policy bit 25 clear
-	AllowNoECC              bool `json:"allow_no_ecc"`               // PLATFORM_INFO bit 2 clear
-	AllowNoAliasCheck       bool `json:"allow_no_alias_check"`       // PLATFORM_INFO bit 5 clear
-}
-
-// A TCB is a set of security patch levels (AMD 56860, TCB_VERSION, layout of
-// Milan and Genoa).
-type TCB struct {
-	Bootloader uint8 `json:"bootloader"`
-	TEE        uint8 `json:"tee"`
-	SNP        uint8 `json:"snp"`
-	Microcode  uint8 `json:"microcode"`
-}
-
-// An Image is one release of the node's software, as its build published it.
+// An Image is one release of the node's software on one platform, as its build
+// published it. Where the launch measurement covers the firmware only, several
+// images share it, and kernel and command line tell them apart.
 type Image struct {
-	Name        string      `json:"name"`
-	Measurement Measurement `json:"measurement"` // SEV-SNP launch measurement
+	Name     string   `json:"name"`
+	Platform Platform `json:"platform"`
+	// Measurement is SEV-SNP's MEASUREMENT or TDX's MRTD; absent on platforms that
+	// have none.
+	Measurement Measurement `json:"measurement,omitzero"`
+	// RTMRs are expected values of TDX's run-time registers. 1 and 2 (loader and
+	// kernel; initrd and command line) must be given on tdx and google-tdx, 0
+	// (firmware configuration) may be.
+	RTMRs map[int]Measurement `json:"rtmrs,omitempty"`
 	// PCRs are expected final values. 4, 9 and 11 (loader, kernel and initrd, and
 	// the sections of a unified kernel image) must be given; 0 and 2 (firmware)
 	// may be: in the direct profile the launch measurement covers them.
 	PCRs map[int]Digest `json:"pcrs"`
+	// NitroPCRs are expected values of the registers that NitroTPM's document
+	// carries (SHA-384); 4 and 7 must be given on nitro-tpm.
+	NitroPCRs map[int]Measurement `json:"nitro_pcrs,omitempty"`
 	// CommandLines are the kernel command lines allowed, byte for byte.
 	CommandLines []string `json:"command_lines"`
+	// ACPI are the SHA-384 digests of the tables from the host that are measured
+	// into RTMR 0, in order. On tdx and google-tdx these or RTMR 0 must be given.
+	ACPI []Measurement `json:"acpi,omitempty"`
+	// RTMR2Events are the SHA-384 digests of everything in RTMR 2 but the command
+	// line. With them the line is read and compared; without, RTMR 2 speaks for it.
+	RTMR2Events []Measurement `json:"rtmr2_events,omitempty"`
+	// IMA says what may run after boot; absent: nothing that a log shows.
+	IMA *IMARules `json:"ima,omitempty"`
 	// TPMOutside says that the launch measurement covers neither the vTPM nor
 	// kernel, initrd and command line. PCRs then prove nothing about software, the
 	// TPM is custody of keys only, and the report says so.
-	TPMOutside bool `json:"tpm_outside"`
+	TPMOutside bool `json:"tpm_outside,omitempty"`
+}
+
+// IMARules say which entries of an IMA log are expected.
+type IMARules struct {
+	Files   map[string][]Digest `json:"files,omitempty"`   // by path
+	Digests []Digest            `json:"digests,omitempty"` // under any path
 }
 
 // Roots is a set of hardware roots. It cannot be made from certificates of
@@ -156,16 +158,44 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// ParsePolicy reads a policy from JSON; unknown members are refused. The caller
-// sets the Roots.
+// ParsePolicy reads a policy from JSON; unknown members are refused. One that
+// names a profile starts from it, and is refused where it is looser: a mistake in
+// a file is not how a profile is left. The caller sets the Roots.
 func ParsePolicy(b []byte) (*Policy, error) {
-	p, d := new(Policy), json.NewDecoder(bytes.NewReader(b))
+	var named struct{ Profile string }
+	if err := json.Unmarshal(b, &named); err != nil {
+		return nil, fmt.Errorf("policy: %v", err)
+	}
+	p, base := new(Policy), (*Policy)(nil)
+	if named.Profile != "" {
+		var err error
+		if p, err = Profile(named.Profile); err != nil {
+			return nil, err
+		}
+		base, _ = Profile(named.Profile)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(p); err != nil {
 		return nil, fmt.Errorf("policy: %v", err)
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("policy: bytes after the policy")
 	}
+	if base != nil {
+		if field := looser(p, base); field != "" {
+			return nil, fmt.Errorf("policy: %s is looser than the profile %q; to loosen, name another profile or none", field, named.Profile)
+		}
+	}
 	return p, nil
+}
+
+// Digest identifies a policy in reports and records: SHA-256 of its JSON. The
+// roots are not part of it; reports say SIMULATED where they are.
+func (p *Policy) Digest() [32]byte {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return [32]byte{}
+	}
+	return sha256.Sum256(b)
 }

@@ -83,9 +83,9 @@ type Report struct {
 	Simulated bool      `json:"simulated"` // no hardware stands behind any of this
 	Verdict   Verdict   `json:"verdict"`   // never stronger than the weakest step
 	Platform  Platform  `json:"platform,omitempty"`
-	Tier      int       `json:"tier"`               // reached, 1 to 3; 0 where refused
-	TierWhy   string    `json:"tier_why,omitempty"` // what keeps it from the next
-	Policy    string    `json:"policy_sha256,omitempty"`
+	Tier      int       `json:"tier"`                      // reached, 1 to 3; 0 where refused
+	TierWhy   string    `json:"tier_why,omitempty"`        // what keeps it from the next
+	Policy    string    `json:"policy_sha256,omitempty"`   // [Policy.Digest]; set by who verifies many nodes by one policy
 	Evidence  string    `json:"evidence_sha256,omitempty"` // of the epoch evidence
 	Steps     []Step    `json:"steps"`
 }

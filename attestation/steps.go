@@ -4,73 +4,107 @@
 package attestation
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/google/go-sev-guest/kds"
 
 	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
-	"github.com/sotto-project/sotto/attestation/internal/snp"
 	"github.com/sotto-project/sotto/attestation/internal/tpm"
 )
 
 // An outcome is what a step has to say about itself.
 type outcome struct{ expected, got, gap string }
 
-// steps are taken in this order. What costs little and needs no signature comes
-// first; a later step may rely on every earlier one.
-var steps = []struct {
+// A check is one step of a verification: what it is called, what it says of
+// itself, when it applies and who it asks.
+type check struct {
 	id, what, source, meaning string
 	vouches                   Voucher
-	ofEpoch, ofFresh          bool
-	check                     func(*verification) (outcome, error)
-}{
+	ofEpoch, ofFresh          bool                     // whose age is that of what vouches
+	when                      func(*verification) bool // nil: always
+	run                       func(*verification) (outcome, error)
+}
+
+// steps are taken in this order. What costs little and needs no signature comes
+// first; a later step may rely on every earlier one.
+var steps = []check{
 	{"policy", "the policy says what to require", "docs/spec/evidence.md, Section 5",
-		"an incomplete policy would let machines in by omission", Stated, false, false, checkPolicy},
+		"an incomplete policy would let machines in by omission", Stated, false, false, nil, checkPolicy},
+	{"platform", "the machine is of a kind that the policy names", "docs/spec/evidence.md, Section 2; docs/platforms.md",
+		"another kind of machine proves less than was asked for", Stated, false, false, nil, checkPlatform},
 	{"evidence.pieces", "every required piece is there, and no other", "docs/spec/evidence.md, Section 2",
-		"missing pieces cannot be judged", Stated, false, false, checkPieces},
+		"missing pieces cannot be judged", Stated, false, false, nil, checkPieces},
 	{"evidence.age", "the evidence is recent", "docs/spec/evidence.md, Section 6",
-		"the machine may have changed hands since", Logged, false, true, checkAge},
+		"the machine may have changed hands since", Logged, false, true, nil, checkAge},
 	{"keys.statement", "the keys are those of the node record", "docs/spec/evidence.md, Section 3",
-		"you would encrypt to a key that this machine does not hold", Logged, false, false, checkStatement},
+		"you would encrypt to a key that this machine does not hold", Logged, false, false, nil, checkStatement},
 	{"evidence.digest", "this is the evidence that the log names", "docs/spec/evidence.md, Section 2",
-		"different users may be shown different machines", Logged, false, false, checkDigest},
+		"different users may be shown different machines", Logged, false, false, nil, checkDigest},
 	{"tpm.ak", "the signing key is confined to a TPM", "TPM 2.0 Library, Part 2, Section 8.3",
-		"anyone holding the key could forge the rest", Attested, true, false, checkAK},
+		"anyone holding the key could forge the rest", Attested, true, false, nil, checkAK},
 	{"tpm.quote", "a quote covers exactly the required registers", "TPM 2.0 Library, Part 3, Section 18.4",
-		"the registers could say anything", Attested, true, false, checkQuote},
+		"the registers could say anything", Attested, true, false, nil, checkQuote},
 	{"rek", "the TPM half of the key cannot leave, and only this software opens it", "TPM 2.0 Library, Part 3, Section 18.3",
-		"the key could be copied or used by other software", Attested, true, false, checkREK},
+		"the key could be copied or used by other software", Attested, true, false, nil, checkREK},
 	{"freshness", "the machine is still in that state", "docs/spec/evidence.md, Section 6",
-		"the machine may have been reset or changed since the epoch began", Attested, false, true, checkFreshness},
+		"the machine may have been reset or changed since the epoch began", Attested, false, true, nil, checkFreshness},
 	{"boot.log", "the event log replays to the quoted registers", "TCG PC Client PFP, Section 10",
-		"the log would be a story about another boot", Attested, true, false, checkLog},
-	{"boot.secureboot", "Secure Boot was on", "TCG PC Client PFP, Section 3.3.4.8",
-		"the firmware would start any loader", Attested, true, false, checkSecureBoot},
+		"the log would be a story about another boot", Attested, true, false, nil, checkLog},
 	{"config", "the measured configuration is as listed", "docs/spec/evidence.md, Section 4",
-		"the node may serve another model or other terms", Attested, true, false, checkConfig},
+		"the node may serve another model or other terms", Attested, true, false, nil, checkConfig},
+	{"hcl.binding", "the paravisor vouches for this attestation key", "Azure confidential VM guest attestation design, HCL report",
+		"the key may live in another machine's TPM", Attested, false, false, on(AzureSNP, AzureTDX), checkHCL},
 	{"snp.genuine", "AMD hardware signed the report", "AMD 56860, Section 7.3; AMD 57230",
-		"there may be no confidential VM at all", Attested, true, false, checkGenuine},
+		"there may be no confidential VM at all", Attested, true, false, func(v *verification) bool { return onSNP(v.platform) }, checkGenuine},
+	{"svsm.binding", "the SVSM vouches for the vTPM's key", "AMD 58019, Section 7",
+		"the key may live in a TPM that the host made up", Attested, true, false, on(SNPSVSM), checkSVSM},
 	{"snp.acceptable", "the confidential VM is configured as required", "AMD 56860, Sections 4.3 and 7.3",
-		"the host could read or move the VM's memory", Attested, true, false, checkAcceptable},
-	{"image.measurement", "the software is a known release", "AMD 56860, Section 7.3 (MEASUREMENT)",
-		"the machine runs unknown software, which may keep prompts", Attested, true, false, checkImage},
-	{"boot.components", "loader, kernel and initrd are the release's", "TCG PC Client PFP, Section 3.3.4",
-		"another kernel may run under the same name", Attested, true, false, checkComponents},
-	{"boot.cmdline", "the kernel command line is the release's", "systemd-stub(7), PCR 12",
-		"an option can open a shell or swap the root file system", Attested, true, false, checkCommandLine},
-	{"runtime", "run-time measurements", "Linux IMA, PCR 10",
-		"programs may have been started after boot", Attested, true, false, checkRuntime},
+		"the host could read or move the VM's memory", Attested, true, false, func(v *verification) bool { return onSNP(v.platform) }, checkAcceptable},
+	{"tdx.genuine", "Intel hardware signed the quote", "Intel TDX DCAP, Quote Generation Library, Appendix A; PCS API v4",
+		"there may be no confidential VM at all", Attested, true, false, func(v *verification) bool { return onTDX(v.platform) }, checkTDXGenuine},
+	{"tdx.acceptable", "the confidential VM is configured as required", "Intel TDX Module 1.5 ABI, Sections 3.4 and 4",
+		"the host could read or move the VM's memory", Attested, true, false, func(v *verification) bool { return onTDX(v.platform) }, checkTDXAcceptable},
+	{"nitro.genuine", "the Nitro system signed the document", "AWS Nitro attestation process, COSE_Sign1 (RFC 9052)",
+		"there may be no NitroTPM at all", Attested, true, false, on(NitroTPM), checkNitroGenuine},
+	{"nitro.acceptable", "the document is over these keys", "AWS EC2 User Guide, NitroTPM attestation document",
+		"the key may live in another machine's TPM", Attested, true, false, on(NitroTPM), checkNitroAcceptable},
+	{"tpm.ekcert", "the TPM is of a known maker", "TCG EK Credential Profile 2.5",
+		"anyone could have made the TPM in software", Attested, false, false, on(TPM), checkEKCert},
+	{"tpm.akcert", "somebody known vouches that the signing key is in a TPM", "TCG Infrastructure, TPM Keys for Platform Identity, Section 4",
+		"the key may live in no TPM at all", Stated, false, false, hasAKCerts, checkAKCert},
+	{"boot.ccel", "the TD's event log replays to the quoted RTMRs", "UEFI 2.10, Section 38.4",
+		"the log would be a story about another boot", Attested, true, false, func(v *verification) bool { return v.platform.measuresRTMRs() }, checkCCEL},
+	{"boot.secureboot", "Secure Boot was on", "TCG PC Client PFP, Section 3.3.4.8",
+		"the firmware would start any loader", Attested, true, false, nil, checkSecureBoot},
+	{"image.measurement", "the software is a known release", "AMD 56860, Section 7.3 (MEASUREMENT); Intel TDX (MRTD)",
+		"the machine runs unknown software, which may keep prompts", Attested, true, false, nil, checkImage},
+	{"boot.components", "loader, kernel and initrd are the release's", "TCG PC Client PFP, Section 3.3.4; UEFI 2.10, Section 38.4",
+		"another kernel may run under the same name", Attested, true, false, nil, checkComponents},
+	{"boot.cmdline", "the kernel command line is the release's", "systemd-stub(7), PCR 12; RTMR 2",
+		"an option can open a shell or swap the root file system", Attested, true, false, nil, checkCommandLine},
+	{"boot.acpi", "tables made by the host are the release's", "UEFI 2.10, Section 38.4; EV_PLATFORM_CONFIG_FLAGS",
+		"the host can put code into the kernel through ACPI", Attested, true, false, nil, checkACPI},
+	{"runtime", "what ran since boot is the release's", "Linux IMA, PCR 10",
+		"programs may have been started after boot", Attested, true, false, nil, checkRuntime},
 	{"gpu", "the GPU is attested", "docs/spec/evidence.md, Section 7",
-		"prompts may reach memory outside the confidential VM", Stated, false, false, checkGPU},
+		"prompts may reach memory outside the confidential VM", Stated, false, false, noGPU, checkGPUAbsent},
+	{"gpu.genuine", "NVIDIA hardware signed each report, over this machine's nonce", "DMTF DSP0274 (SPDM 1.1), Section 10.11",
+		"there may be no GPU, or one of another machine", Attested, true, false, hasGPU, checkGPUGenuine},
+	{"gpu.acceptable", "the GPUs are in confidential mode with known firmware", "NVIDIA RIM; docs/spec/evidence.md, Section 7",
+		"prompts may reach memory outside the confidential VM", Attested, true, false, hasGPU, checkGPUAcceptable},
 	{"payment", "one request runs on one node", "docs/spec/evidence.md, Section 4",
-		"the router could have several candidates run one request", Stated, false, false, checkPayment},
+		"the router could have several candidates run one request", Stated, false, false, nil, checkPayment},
+}
+
+// onSNP and onTDX say whose confidential VM a platform is.
+func onSNP(p Platform) bool { return p == SNP || p == SNPSVSM || p == GoogleSNP || p == AzureSNP }
+func onTDX(p Platform) bool { return p == TDX || p == GoogleTDX || p == AzureTDX }
+
+func on(platforms ...Platform) func(*verification) bool {
+	return func(v *verification) bool { return slices.Contains(platforms, v.platform) }
 }
 
 func checkPolicy(v *verification) (outcome, error) {
@@ -83,8 +117,8 @@ func checkPolicy(v *verification) (outcome, error) {
 		return bad("no images")
 	case p.MaxEpochAge <= 0 || !p.WithoutFreshness && p.MaxFreshAge <= 0:
 		return bad("no maximum age")
-	case len(p.SNP.Products) == 0:
-		return bad("no products")
+	case len(p.Platforms) == 0:
+		return bad("no platforms")
 	case v.now.IsZero():
 		return bad("no time")
 	case r.NodeID == [32]byte{} || r.EvidenceDigest == [32]byte{} || len(r.REK) != evidence.REKSize || len(r.NodeKey) != 32:
@@ -94,24 +128,22 @@ func checkPolicy(v *verification) (outcome, error) {
 	case !r.EpochCheckpoint.ok() || !p.WithoutFreshness && !r.fresh():
 		return bad("references name no checkpoint")
 	}
-	seen := map[Measurement]bool{}
-	for _, i := range p.Images {
-		if seen[i.Measurement] || i.Measurement == (Measurement{}) || len(i.CommandLines) == 0 {
-			return bad(fmt.Sprintf("image %q has no command line, no measurement, or one that is listed twice", i.Name))
+	seen := map[string]bool{}
+	for i := range p.Images {
+		if what := p.Images[i].incomplete(); what != "" || seen[p.Images[i].Name] {
+			return bad(fmt.Sprintf("image %q is listed twice or has no %s", p.Images[i].Name, what))
 		}
-		seen[i.Measurement] = true
-		for _, pcr := range []int{4, 9, 11} {
-			if _, ok := i.PCRs[pcr]; !ok {
-				return bad(fmt.Sprintf("image %q has no value for PCR %d", i.Name, pcr))
-			}
-		}
+		seen[p.Images[i].Name] = true
+	}
+	if len(p.SNP.Products) == 0 && slices.ContainsFunc(p.Platforms, onSNP) {
+		return bad("no products")
 	}
 	for _, product := range p.SNP.Products {
 		if _, ok := p.SNP.Floors[product]; !ok {
 			return bad("no TCB floor for " + product)
 		}
 	}
-	out := outcome{got: fmt.Sprintf("%d images, products %v", len(p.Images), p.SNP.Products)}
+	out := outcome{got: fmt.Sprintf("%d images, platforms %v", len(p.Images), p.Platforms)}
 	if p.Roots.Simulated() {
 		out.gap = "simulated hardware: the roots stand for no vendor"
 	}
@@ -125,15 +157,35 @@ func (r *References) fresh() bool {
 
 func (c Checkpoint) ok() bool { return c.Hash != [32]byte{} && !c.Time.IsZero() }
 
+// checkPlatform tells the platform by the pieces, and holds it against the
+// policy: evidence answers, it does not choose what is asked.
+func checkPlatform(v *verification) (outcome, error) {
+	out := outcome{expected: fmt.Sprintf("one of %v", v.p.Platforms)}
+	if v.ev.Epoch == nil {
+		return out, refuse.As(refuse.Absent, "no epoch evidence")
+	}
+	platform, err := platformOf(v.ev.Epoch)
+	if err != nil {
+		return out, err
+	}
+	out.got = string(platform)
+	if !slices.Contains(v.p.Platforms, platform) {
+		return out, refuse.As(refuse.TEE, "evidence of platform %s, allowed are %v", platform, v.p.Platforms)
+	}
+	v.platform, v.report.Platform = platform, platform
+	return out, nil
+}
+
 // checkPieces comes before anything is hashed: a bundle over a cap costs the
 // verifier a few comparisons.
 func checkPieces(v *verification) (outcome, error) {
-	if err := checkBundle(v.ev.Epoch, evidence.EpochKinds(), "epoch evidence"); err != nil {
+	must, may := v.platform.Pieces()
+	if err := checkBundle(v.ev.Epoch, must, may, "epoch evidence"); err != nil {
 		return outcome{}, err
 	}
 	n := len(v.ev.Epoch.Pieces)
 	if !v.p.WithoutFreshness {
-		if err := checkBundle(v.ev.Freshness, evidence.FreshnessKinds(), "freshness evidence"); err != nil {
+		if err := checkBundle(v.ev.Freshness, freshPieces, optionalFreshPieces, "freshness evidence"); err != nil {
 			return outcome{}, err
 		}
 		n += len(v.ev.Freshness.Pieces)
@@ -141,7 +193,7 @@ func checkPieces(v *verification) (outcome, error) {
 	return outcome{got: fmt.Sprintf("%d pieces", n)}, nil
 }
 
-func checkBundle(b *evidence.Bundle, want []evidence.Kind, name string) error {
+func checkBundle(b *evidence.Bundle, must, may []evidence.Kind, name string) error {
 	if b == nil {
 		return refuse.As(refuse.Absent, "no %s", name)
 	}
@@ -150,13 +202,15 @@ func checkBundle(b *evidence.Bundle, want []evidence.Kind, name string) error {
 	} else if err != nil {
 		return refuse.As(refuse.Format, "%s: %v", name, err)
 	}
-	for _, k := range want {
+	for _, k := range must {
 		if data, ok := b.Get(k); !ok || len(data) == 0 {
 			return refuse.As(refuse.Absent, "%s has no %v", name, k)
 		}
 	}
-	if len(b.Pieces) != len(want) {
-		return refuse.As(refuse.Format, "%s has %d pieces, want %d", name, len(b.Pieces), len(want))
+	for _, p := range b.Pieces {
+		if !slices.Contains(must, p.Kind) && (len(p.Data) == 0 || !slices.Contains(may, p.Kind)) {
+			return refuse.As(refuse.Format, "%s has a piece that does not belong: %v", name, p.Kind)
+		}
 	}
 	return nil
 }
@@ -192,22 +246,30 @@ func checkStatement(v *verification) (outcome, error) {
 	if err != nil {
 		return outcome{}, refuse.As(refuse.Format, "%v", err)
 	}
-	config, log := sha256.Sum256(v.piece(evidence.KindConfig)), sha256.Sum256(v.piece(evidence.KindEventLog))
-	switch {
-	case !bytes.Equal(s.REK[:], v.refs.REK):
-		return outcome{}, refuse.As(refuse.REKName, "evidence vouches for another REK than the node record")
-	case s.Epoch != v.refs.Epoch:
-		return outcome{}, refuse.As(refuse.Epoch, "evidence of epoch %d, want %d", s.Epoch, v.refs.Epoch)
-	case s.NodeID != v.refs.NodeID:
-		return outcome{}, refuse.As(refuse.Node, "evidence of node %x", s.NodeID[:8])
-	case !bytes.Equal(s.NodeKey[:], v.refs.NodeKey):
-		return outcome{}, refuse.As(refuse.Key, "evidence vouches for another node key than the node record")
-	case s.Checkpoint != v.refs.EpochCheckpoint.Hash:
-		return outcome{}, refuse.As(refuse.Nonce, "evidence made over checkpoint %x", s.Checkpoint[:8])
-	case s.ConfigHash != config:
-		return outcome{}, refuse.As(refuse.Config, "configuration is not the one that the statement names")
-	case s.LogHash != log:
-		return outcome{}, refuse.As(refuse.LogReplay, "event log is not the one that the statement names")
+	config, log := sha256.Sum256(v.piece(evidence.KindConfig)), evidence.LogHash(v.piece(evidence.KindEventLog), v.piece(evidence.KindCCEL))
+	gpu := s.GPUDigest
+	if b := v.piece(evidence.KindGPU); b != nil {
+		gpu = sha256.Sum256(b)
+	}
+	hex := func(b []byte) string { return fmt.Sprintf("%x", b) }
+	sum := func(b []byte) string { return fmt.Sprintf("SHA-256 %x", sha256.Sum256(b)) }
+	for _, c := range []struct {
+		code      refuse.Code
+		what      string
+		want, got string
+	}{
+		{refuse.REKName, "REK that the evidence vouches for", sum(v.refs.REK), sum(s.REK[:])},
+		{refuse.Epoch, "epoch of the evidence", fmt.Sprint(v.refs.Epoch), fmt.Sprint(s.Epoch)},
+		{refuse.Node, "node of the evidence", hex(v.refs.NodeID[:]), hex(s.NodeID[:])},
+		{refuse.Key, "node key that the evidence vouches for", hex(v.refs.NodeKey), hex(s.NodeKey[:])},
+		{refuse.Nonce, "checkpoint that the evidence was made over", hex(v.refs.EpochCheckpoint.Hash[:]), hex(s.Checkpoint[:])},
+		{refuse.Config, "configuration", hex(s.ConfigHash[:]), hex(config[:])},
+		{refuse.LogReplay, "event log", hex(s.LogHash[:]), hex(log[:])},
+		{refuse.GPUBinding, "digest of the GPU evidence", hex(s.GPUDigest[:]), hex(gpu[:])},
+	} {
+		if c.want != c.got {
+			return outcome{}, refuse.Differ(c.code, c.what, c.want, c.got)
+		}
 	}
 	v.statement = s
 	return outcome{got: fmt.Sprintf("epoch %d, REK and node key equal", s.Epoch)}, nil
@@ -216,7 +278,7 @@ func checkStatement(v *verification) (outcome, error) {
 func checkDigest(v *verification) (outcome, error) {
 	got := v.ev.Epoch.Digest()
 	if got != v.refs.EvidenceDigest {
-		return outcome{}, refuse.As(refuse.Digest, "evidence %x.., node record names %x..", got[:8], v.refs.EvidenceDigest[:8])
+		return outcome{}, refuse.Differ(refuse.Digest, "digest of the evidence", fmt.Sprintf("%x", v.refs.EvidenceDigest), fmt.Sprintf("%x", got))
 	}
 	return outcome{got: fmt.Sprintf("%x", got)}, nil
 }
@@ -247,91 +309,11 @@ func checkQuote(v *verification) (outcome, error) {
 	return outcome{expected: fmt.Sprintf("SHA-256 PCRs %v over %x..", evidence.QuotePCRs(), want[:8]), got: "equal"}, nil
 }
 
-func checkGenuine(v *verification) (outcome, error) {
-	c := snp.Collateral{Cert: v.piece(evidence.KindSNPCert), CRL: v.piece(evidence.KindSNPCRL)}
-	g, err := snp.Verify(v.piece(evidence.KindSNPReport), c, v.p.Roots, v.now, time.Duration(v.p.SNP.CRLGrace))
-	if err != nil {
-		return outcome{}, err
-	}
-	v.genuine = g
-	return outcome{got: fmt.Sprintf("%s, %v, revocation list %v old", g.Product, g.Signer.SigningKey, g.CRLAge.Round(time.Second))}, nil
-}
-
-func checkAcceptable(v *verification) (outcome, error) {
-	p := &v.p.SNP
-	qualifier := evidence.EpochQualifier(v.piece(evidence.KindKeyStatement), v.statement.GPUDigest)
-	l := &snp.Limits{
-		Products: p.Products, Floors: map[string]kds.TCBParts{}, AllowAnyChip: p.AllowAnyChip, VMPL: p.VMPL, VLEKs: p.VLEKs,
-		Waive: snp.Waivers{SMT: p.AllowSMT, CXL: p.AllowCXL, MultiSocket: p.AllowMultiSocket, AES128: p.AllowAES128,
-			RAPL: p.AllowRAPL, NoCiphertextHiding: p.AllowNoCiphertextHiding, PageSwap: p.AllowPageSwap,
-			NoECC: p.AllowNoECC, NoAliasCheck: p.AllowNoAliasCheck},
-		Data: evidence.ReportData(v.piece(evidence.KindAKPublic), qualifier),
-	}
-	for name, f := range p.Floors {
-		l.Floors[name] = kds.TCBParts{BlSpl: f.Bootloader, TeeSpl: f.TEE, SnpSpl: f.SNP, UcodeSpl: f.Microcode}
-	}
-	for _, c := range p.Chips {
-		l.Chips = append(l.Chips, c)
-	}
-	if err := v.genuine.Check(l); err != nil {
-		return outcome{}, err
-	}
-	tcb := v.genuine.Reported
-	out := outcome{expected: fmt.Sprintf("TCB at least %+v", p.Floors[v.genuine.Product]),
-		got: fmt.Sprintf("bootloader %d, TEE %d, SNP %d, microcode %d", tcb.BlSpl, tcb.TeeSpl, tcb.SnpSpl, tcb.UcodeSpl)}
-	var gaps []string
-	if v.genuine.CSP != "" {
-		gaps = append(gaps, fmt.Sprintf("chip unknown: signed by the VLEK of %q", v.genuine.CSP))
-	}
-	if p.AllowAnyChip {
-		gaps = append(gaps, "chip inventory: any genuine chip is accepted")
-	}
-	if l.Waive != (snp.Waivers{}) {
-		gaps = append(gaps, fmt.Sprintf("platform: waived by policy %+v", l.Waive))
-	}
-	out.gap = strings.Join(gaps, "; ")
-	return out, nil
-}
-
-func checkImage(v *verification) (outcome, error) {
-	m := Measurement(v.genuine.Measurement)
-	if slices.Contains(v.p.RevokedImages, m) {
-		return outcome{}, refuse.As(refuse.Revocation, "image %x.. was withdrawn", m[:8])
-	}
-	i := slices.IndexFunc(v.p.Images, func(i Image) bool { return i.Measurement == m })
-	if i < 0 {
-		return outcome{}, refuse.As(refuse.Image, "unknown image %x", m[:])
-	}
-	v.image = &v.p.Images[i]
-	out := outcome{got: fmt.Sprintf("%s, %x", v.image.Name, m[:])}
-	if v.image.TPMOutside {
-		out.gap = "vTPM outside the launch measurement: its registers hold keys, they prove nothing about software"
-	}
-	return out, nil
-}
-
-// checkGPU: no version verifies GPU evidence yet. A node that claims to have
-// some is not better off than one without.
-func checkGPU(v *verification) (outcome, error) {
-	switch {
-	case v.statement.GPUDigest != [32]byte{}:
-		return outcome{}, refuse.As(refuse.GPU, "GPU evidence cannot be verified by this version")
-	case !v.p.AllowNoGPU:
-		return outcome{}, refuse.As(refuse.GPUAbsent, "no GPU evidence")
-	}
-	return outcome{got: "none", gap: "GPU: no GPU evidence"}, nil
-}
-
 func checkPayment(v *verification) (outcome, error) {
 	if v.refs.Payment == evidence.PaymentNone {
 		return outcome{got: "payment none", gap: "fan-out: without tickets the router could have several candidates run a request"}, nil
 	}
 	return outcome{got: "payment by coins"}, nil
-}
-
-func checkRuntime(v *verification) (outcome, error) {
-	value := v.pcrs[10]
-	return outcome{got: fmt.Sprintf("PCR 10 %x", value), gap: "run time: measurements after boot are quoted, not compared with a list"}, nil
 }
 
 func checkREK(v *verification) (outcome, error) {
@@ -375,8 +357,9 @@ func checkFreshness(v *verification) (outcome, error) {
 	}
 	for _, i := range evidence.SealPCRs() {
 		if pcrs[i] != v.pcrs[i] {
-			return outcome{}, refuse.As(refuse.PCRValue, "PCR %d changed since the epoch began", i)
+			return outcome{}, refuse.Differ(refuse.PCRValue, fmt.Sprintf("PCR %d", i), fmt.Sprintf("%x", v.pcrs[i]), fmt.Sprintf("%x", pcrs[i]))
 		}
 	}
-	return outcome{expected: fmt.Sprintf("quote over %x..", want[:8]), got: "equal, same boot, same seal PCRs"}, nil
+	v.freshPCRs = pcrs
+	return outcome{expected: fmt.Sprintf("quote over %x", want), got: "equal, same boot, same seal PCRs"}, nil
 }

@@ -12,13 +12,24 @@ import (
 
 	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/attestation/internal/eventlog"
+	"github.com/sotto-project/sotto/attestation/internal/hcl"
+	"github.com/sotto-project/sotto/attestation/internal/nitro"
+	"github.com/sotto-project/sotto/attestation/internal/nvidia"
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
+	"github.com/sotto-project/sotto/attestation/internal/roots"
 	"github.com/sotto-project/sotto/attestation/internal/snp"
+	"github.com/sotto-project/sotto/attestation/internal/tdx"
 	"github.com/sotto-project/sotto/attestation/internal/tpm"
+	"github.com/sotto-project/sotto/attestation/internal/tpmcert"
 )
 
-// AMDRoots returns the certificates that AMD publishes for EPYC Milan and Genoa.
-func AMDRoots() Roots { return snp.AMD() }
+// VendorRoots returns the roots of every hardware vendor whose evidence this
+// package judges, as they publish them; docs/platforms.md lists owners,
+// fingerprints and dates.
+func VendorRoots() Roots {
+	return snp.AMD().With(roots.Intel, tdx.Roots()...).With(roots.NVIDIA, nvidia.Roots()...).With(roots.AWS, nitro.Roots()...).
+		With(roots.Google, tpmcert.Google()...).With(roots.Microsoft, tpmcert.Microsoft()...).With(roots.TPM, tpmcert.TPM()...)
+}
 
 // ParseEvidence reads the two bundles as they travel. fresh may be empty, which
 // only a policy with [Policy.WithoutFreshness] accepts. Its errors are those of
@@ -54,9 +65,13 @@ func Verify(ev Evidence, p *Policy, refs References, now time.Time) (*Result, er
 	v := &verification{ev: ev, p: p, refs: refs, now: now, report: &Report{
 		Node: refs.NodeID, NodeHex: hex.EncodeToString(refs.NodeID[:]), Time: now, Simulated: p != nil && p.Roots.Simulated(),
 	}}
+	v.report.Evidence = hex.EncodeToString(refs.EvidenceDigest[:])
 	for _, s := range steps {
-		out, err := s.check(v)
-		step := Step{ID: s.id, What: s.what, Source: s.source, Meaning: s.meaning, Vouches: s.vouches,
+		if s.when != nil && !s.when(v) {
+			continue
+		}
+		out, err := s.run(v)
+		step := Step{ID: s.id, What: s.what, Source: s.source, Meaning: s.meaning, Vouches: s.vouches, ByHand: byHand[s.id],
 			Expected: out.expected, Got: out.got, Gap: out.gap, Verdict: Verified}
 		switch {
 		case s.ofEpoch:
@@ -72,6 +87,7 @@ func Verify(ev Evidence, p *Policy, refs References, now time.Time) (*Result, er
 		}
 		v.report.add(step)
 	}
+	v.report.Tier, v.report.TierWhy = v.tier()
 	return v.result(), nil
 }
 
@@ -84,14 +100,29 @@ type verification struct {
 	now    time.Time
 	report *Report
 
+	platform  Platform
 	statement *evidence.KeyStatement
 	ak        *tpm.AK
 	pcrs      evidence.PCRs
 	quote     *tpm.Attest
 	log       *eventlog.Log
 	config    *evidence.Config
-	genuine   *snp.Genuine
 	image     *Image
+
+	// What the platform's hardware proved. launch is zero where the platform
+	// measures none, rtmrs where it has none.
+	genuine   *snp.Genuine // SEV-SNP
+	tdx       *tdx.Genuine
+	hcl       *hcl.Report
+	nitro     *nitro.Genuine
+	gpu       *nvidia.Genuine
+	launch    Measurement
+	rtmrs     [4][48]byte
+	nitroPCRs map[int][48]byte
+	ccel      *eventlog.CC
+	freshPCRs evidence.PCRs
+	ek        *tpmcert.EK
+	behind    bool // accepted by a dated grace
 }
 
 // piece returns a piece of epoch evidence; that all are there was checked.
@@ -102,6 +133,9 @@ func (v *verification) refuse(step Step, err error) error {
 	var r *refuse.Error
 	if errors.As(err, &r) {
 		e.Code, e.Detail = r.Code, r.Detail
+		if r.Want != "" {
+			step.Expected, step.Got = r.Want, r.Got
+		}
 	}
 	e.Hint = hints[e.Code]
 	step.Verdict, step.Code, step.Gap = Failed, e.Code, ""
@@ -117,11 +151,17 @@ func (v *verification) result() *Result {
 		NodeID: v.statement.NodeID, Epoch: v.statement.Epoch, REK: append([]byte(nil), v.statement.REK[:]...),
 		NodeKey: ed25519.PublicKey(append([]byte(nil), v.statement.NodeKey[:]...)),
 		Model:   v.config.Model, WeightsDigest: v.config.WeightsDigest(), Payment: v.refs.Payment,
-		Image: v.image.Name, Measurement: v.genuine.Measurement, Product: v.genuine.Product, Simulated: v.p.Roots.Simulated(),
+		Platform: v.platform, Tier: v.report.Tier, Image: v.image.Name, Measurement: v.launch, Simulated: v.p.Roots.Simulated(),
 		NotBefore: v.refs.EpochCheckpoint.Time, Report: v.report,
 	}
-	if v.genuine.CSP == "" {
-		r.Chip = v.genuine.ChipID
+	switch {
+	case v.genuine != nil:
+		r.Product = v.genuine.Product
+		if v.genuine.CSP == "" {
+			r.Chip = v.genuine.ChipID
+		}
+		//PENDING case v.tdx != nil:
+		//PENDING r.Product, r.Chip = "TDX", v.tdx.ChipID
 	}
 	if !v.p.WithoutFreshness {
 		r.FreshSince = v.refs.FreshCheckpoint.Time

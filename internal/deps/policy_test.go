@@ -43,19 +43,42 @@ var may = map[string][]string{
 
 	// One door. The vendors' formats are under attestation/internal: nobody
 	// can verify half. collect runs in the node and judges nothing.
-	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tpm"},
-	"attestation/attestationtest":                         {"attestation", "attestation/collect", "attestation/collect/tpm", "attestation/evidence", "attestation/internal/roots", "attestation/internal/snp"},
+	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/hcl", "attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx", "attestation/internal/tpm", "attestation/internal/tpmcert"},
+	"attestation/attestationtest":                         {"attestation", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/collect/tpm", "attestation/evidence", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tdx"},
+	"attestation/attestationtest/fakecloud":               {"attestation/internal/roots"},
+	"attestation/attestationtest/fakegpu":                 {"attestation/internal/nvidia"},
+	"attestation/attestationtest/fakeima":                 nil,
+	"attestation/attestationtest/fakenitro":               {"attestation/evidence", "attestation/internal/roots"},
+	"attestation/attestationtest/faketdx":                 {"attestation/internal/tdx"},
 	"attestation/attestationtest/simtpm":                  {"attestation/attestationtest/simtpm/internal/openssl"},
 	"attestation/attestationtest/simtpm/internal/openssl": nil,
-	"attestation/collect":                                 {"attestation/collect/tpm", "attestation/evidence"},
-	"attestation/collect/snp":                             {"attestation/collect"},
+	"attestation/collect":                                 {"attestation/collect/tpm", "attestation/evidence", "attestation/internal/ima"},
+	"attestation/collect/azure":                           {"attestation/collect/command", "attestation/collect/files", "attestation/collect/tdx", "attestation/collect/tpm", "attestation/evidence"},
+	"attestation/collect/certs":                           {"attestation/collect/files", "attestation/collect/tpm", "attestation/evidence"},
+	"attestation/collect/command":                         nil,
+	"attestation/collect/files":                           {"attestation/evidence", "attestation/internal/eventlog"},
+	"attestation/collect/gpu":                             {"attestation/collect/command", "attestation/collect/files", "attestation/internal/nvidia"},
+	"attestation/collect/nitro":                           {"attestation/collect/command", "attestation/evidence"},
+	"attestation/collect/platform":                        {"attestation/collect", "attestation/collect/azure", "attestation/collect/certs", "attestation/collect/files", "attestation/collect/gpu", "attestation/collect/nitro", "attestation/collect/snp", "attestation/collect/tdx", "attestation/collect/tpm"},
+	"attestation/collect/snp":                             {"attestation/collect/files", "attestation/evidence"},
+	"attestation/collect/tdx":                             {"attestation/collect/files", "attestation/evidence", "attestation/internal/tdx"},
 	"attestation/collect/tpm":                             nil,
 	"attestation/evidence":                                nil,
-	"attestation/internal/eventlog":                       nil,
-	"attestation/internal/refuse":                         nil,
-	"attestation/internal/roots":                          nil,
-	"attestation/internal/snp":                            {"attestation/internal/refuse", "attestation/internal/roots"},
-	"attestation/internal/tpm":                            {"attestation/internal/refuse"},
+	// Explaining and tampering take what the one door takes and gives.
+	"attestation/explain":           {"attestation", "attestation/evidence"},
+	"attestation/internal/eventlog": nil,
+	"attestation/internal/hcl":      {"attestation/internal/refuse", "attestation/internal/tpm"},
+	"attestation/internal/ima":      {"attestation/internal/refuse"},
+	"attestation/internal/nitro":    {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/nvidia":   {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/refuse":   nil,
+	"attestation/internal/roots":    nil,
+	"attestation/internal/snp":      {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/svsm":     {"attestation/internal/refuse", "attestation/internal/tpm"},
+	"attestation/internal/tdx":      {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/tpm":      {"attestation/internal/refuse"},
+	"attestation/internal/tpmcert":  {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/tamper":            {"attestation", "attestation/evidence"},
 
 	// The outer layer. Key configurations know suites, not secrets; the client
 	// side has the sender, the gateway the recipient.
@@ -68,34 +91,42 @@ var may = map[string][]string{
 	"ohttp/internal/stream": {"hpke", "ohttp"},
 
 	// Public statements. The publisher verifies nodes before it lists them.
-	"transparency":           nil,
-	"transparency/publish":   {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
-	"transparency/statement": {"transparency"},
+	"transparency": nil,
+	// Builds on sigstore's own verifier, offline.
+	"transparency/bundle":  {"transparency"},
+	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
+	// One way to judge a listed node, for whoever judges.
+	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
+	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
+	"transparency/statement":         {"transparency"},
 
 	// The relay knows nothing.
 	"relay": {"internal/httpx"},
 
 	// The router reads sealed headers and public statements.
-	"router": {"hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/statement"},
+	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
+
+	// What an auditor signs.
+	"audit/record": {"attestation"},
 
 	// The node: custody of the key sits where only it can import it.
-	"computenode":                 {"attestation/collect", "attestation/collect/tpm", "attestation/evidence", "computenode/internal/engine", "computenode/internal/filter", "computenode/internal/rek", "computenode/internal/shape", "hpke", "hpke/recipient", "internal/httpx", "internal/metrics", "internal/wire", "ohttp/bhttp", "transparency/statement"},
+	"computenode":                 {"attestation", "attestation/collect", "attestation/collect/tpm", "attestation/evidence", "computenode/internal/engine", "computenode/internal/filter", "computenode/internal/rek", "computenode/internal/shape", "hpke", "hpke/recipient", "internal/httpx", "internal/metrics", "internal/wire", "ohttp/bhttp", "transparency", "transparency/roster", "transparency/statement"},
 	"computenode/internal/engine": nil,
 	"computenode/internal/filter": {"internal/jsonstream"},
 	"computenode/internal/rek":    {"attestation/collect/tpm", "hpke/recipient"},
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client":                {"attestation", "attestation/evidence", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/statement"},
+	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "client", "client/chat", "client/proxy", "internal/config", "internal/httpx", "transparency"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/tamper", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
-	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
+	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation/attestationtest", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
 	"lab/cli":                   {"client/cli", "lab", "lab/bench"},
 	"lab/internal/canary":       nil,
@@ -142,9 +173,11 @@ var never = []ban{
 		"the outer key must not share an address space with anything that routes or opens the inner layer",
 	},
 	{
+		// It imports attestation to judge its peers from evidence that is pushed to
+		// it: its word on them is one among others, and lists nobody.
 		[]string{"computenode"},
-		[]string{"ohttp/gateway", "router", "transparency/publish", "attestation"},
-		"the node answers; it decides neither who is listed nor which evidence is good",
+		[]string{"ohttp/gateway", "router", "transparency/publish", "client"},
+		"the node answers; it does not decide who is listed",
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},
@@ -158,7 +191,7 @@ var never = []ban{
 	},
 	{
 		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
-		[]string{"attestation/attestationtest", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine"},
+		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
 }
@@ -172,19 +205,30 @@ var only = map[string][]string{
 	"unsafe":      nil,
 	"C":           {"attestation/attestationtest/simtpm/..."},
 
-	"github.com/google/go-sev-guest/verify/trust":          {"attestation/internal/snp"},
-	"github.com/google/go-configfs-tsm/configfs/configfsi": {"attestation/collect/snp"},
-	"github.com/google/go-configfs-tsm/configfs/linuxtsm":  {"attestation/collect/snp"},
-	"github.com/google/go-configfs-tsm/report":             {"attestation/collect/snp"},
-	"github.com/google/go-sev-guest/abi":                   {"attestation/attestationtest", "attestation/collect/snp", "attestation/internal/snp"},
-	"github.com/google/go-sev-guest/kds":                   {"attestation", "attestation/attestationtest", "attestation/internal/snp"},
-	"github.com/google/go-sev-guest/proto/sevsnp":          {"attestation/internal/snp"},
-	"github.com/google/go-sev-guest/verify":                {"attestation/internal/snp"},
-	"github.com/google/go-tpm/tpm2":                        {"attestation/...", "attestation/collect/tpm"},
-	"github.com/google/go-tpm/tpm2/transport":              {"attestation/collect/tpm", "attestation/attestationtest/simtpm"},
-	"github.com/google/go-tpm/tpm2/transport/linuxtpm":     {"attestation/collect/tpm"},
-	"github.com/google/go-tpm/tpmutil":                     {"attestation/attestationtest/simtpm"},
-	"github.com/google/go-tpm-tools/simulator":             {"attestation/attestationtest/simtpm"},
+	"github.com/fxamacker/cbor/v2":        {"attestation/internal/nitro", "attestation/attestationtest/fakenitro"},
+	"golang.org/x/crypto/ocsp":            {"attestation/internal/nvidia", "attestation/attestationtest/fakegpu"},
+	"golang.org/x/crypto/cryptobyte/asn1": {"attestation/internal/..."},
+	// Provenance of releases is judged by sigstore's own verifier, in one package.
+	"github.com/sigstore/sigstore-go/pkg/bundle":             {"transparency/bundle"},
+	"github.com/sigstore/sigstore-go/pkg/root":               {"transparency/bundle"},
+	"github.com/sigstore/sigstore-go/pkg/tlog":               {"transparency/bundle"},
+	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
+	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle"},
+	"github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1": {"transparency/bundle"},
+	"github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1":  {"transparency/bundle"},
+	"github.com/google/go-sev-guest/verify/trust":            {"attestation/internal/snp"},
+	"github.com/google/go-configfs-tsm/configfs/configfsi":   {"attestation/collect/..."},
+	"github.com/google/go-configfs-tsm/configfs/linuxtsm":    {"attestation/collect/..."},
+	"github.com/google/go-configfs-tsm/report":               {"attestation/collect/..."},
+	"github.com/google/go-sev-guest/abi":                     {"attestation/attestationtest", "attestation/collect/snp", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/kds":                     {"attestation", "attestation/attestationtest", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/proto/sevsnp":            {"attestation/internal/snp"},
+	"github.com/google/go-sev-guest/verify":                  {"attestation/internal/snp"},
+	"github.com/google/go-tpm/tpm2":                          {"attestation/...", "attestation/collect/tpm"},
+	"github.com/google/go-tpm/tpm2/transport":                {"attestation/collect/tpm", "attestation/attestationtest/simtpm"},
+	"github.com/google/go-tpm/tpm2/transport/linuxtpm":       {"attestation/collect/tpm"},
+	"github.com/google/go-tpm/tpmutil":                       {"attestation/attestationtest/simtpm"},
+	"github.com/google/go-tpm-tools/simulator":               {"attestation/attestationtest/simtpm"},
 
 	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
@@ -192,9 +236,9 @@ var only = map[string][]string{
 	"github.com/transparency-dev/formats/note":                {"transparency"},
 	"go.yaml.in/yaml/v3":                                      {"internal/config", "lab"},
 	"golang.org/x/crypto/chacha20poly1305":                    {"hpke/internal/stream", "ohttp/internal/stream"},
-	"golang.org/x/crypto/cryptobyte":                          {"attestation/evidence", "attestation/internal/tpm", "ohttp/...", "transparency/..."},
+	"golang.org/x/crypto/cryptobyte":                          {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
 	"golang.org/x/mod/sumdb/note":                             {"transparency"},
-	"golang.org/x/mod/sumdb/tlog":                             {"transparency"},
+	"golang.org/x/mod/sumdb/tlog":                             {"transparency", "transparency/bundle"},
 	"golang.org/x/sync/errgroup":                              {"lab", "cmd/..."},
 }
 
@@ -203,13 +247,15 @@ var only = map[string][]string{
 // replayed.
 var (
 	pure = []string{
-		"attestation", "attestation/evidence", "attestation/internal/eventlog", "attestation/internal/refuse",
-		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tpm",
+		"attestation", "attestation/evidence", "attestation/explain", "attestation/internal/eventlog", "attestation/internal/hcl",
+		"attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse",
+		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
+		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/tamper", "audit/record",
 		"client/internal/canon", "computenode/internal/filter",
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/statement",
+		"transparency", "transparency/roster", "transparency/statement",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )
