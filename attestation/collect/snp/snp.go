@@ -9,15 +9,17 @@
 // files: a node dials nobody, and asking AMD about a chip would say which
 // machine is in use. A certificate that the host hands over with the report is
 // taken when no file is named.
+//
+// Where a Secure VM Service Module (SVSM) runs the virtual TPM, the report is
+// its: over the services manifest, and over the data as nonce. Not run on
+// hardware.
 package snp
 
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/google/go-configfs-tsm/configfs/configfsi"
@@ -25,7 +27,8 @@ import (
 	"github.com/google/go-configfs-tsm/report"
 	"github.com/google/go-sev-guest/abi"
 
-	"github.com/sotto-project/sotto/attestation/collect"
+	"github.com/sotto-project/sotto/attestation/collect/files"
+	"github.com/sotto-project/sotto/attestation/evidence"
 )
 
 // Config names the collateral files. They are not trusted: verifiers check both
@@ -37,9 +40,16 @@ type Config struct {
 	// CRL is AMD's revocation list for the product line, in DER or PEM. It is
 	// read anew for each report: replace the file before it expires. Required.
 	CRL string `yaml:"crl"`
+	// SVSM asks the SVSM under the guest for its report and its vTPM's manifest
+	// (AMD 58019) in place of the guest's own report. Linux 6.11 and later. It
+	// follows from the platform's name, not from a setting.
+	SVSM bool `yaml:"-"`
 }
 
-// A Reporter implements [collect.Reporter].
+// vtpm names the vTPM among the SVSM's services (AMD 58019, Section 8.3.1).
+const vtpm = "c476f1eb-0123-45a5-9641-b4e7dde5bfe3"
+
+// A Reporter implements collect.Reporter.
 type Reporter struct {
 	cfg Config
 	tsm configfsi.Client
@@ -64,8 +74,12 @@ func New(cfg Config, c configfsi.Client) (*Reporter, error) {
 }
 
 // Report gets a report over data, with its collateral.
-func (r *Reporter) Report(_ context.Context, data [64]byte) (*collect.Endorsement, error) {
-	resp, err := report.Get(r.tsm, &report.Request{InBlob: data[:], GetAuxBlob: r.cfg.Cert == ""})
+func (r *Reporter) Report(_ context.Context, data [64]byte) ([]evidence.Piece, error) {
+	req := &report.Request{InBlob: data[:], GetAuxBlob: r.cfg.Cert == ""}
+	if r.cfg.SVSM {
+		req.ServiceProvider, req.ServiceGuid, req.ServiceManifestVersion = "svsm", vtpm, "0"
+	}
+	resp, err := report.Get(r.tsm, req)
 	if err != nil {
 		return nil, fmt.Errorf("snp: %v", err)
 	}
@@ -75,17 +89,28 @@ func (r *Reporter) Report(_ context.Context, data [64]byte) (*collect.Endorsemen
 	if len(resp.OutBlob) < abi.ReportSize {
 		return nil, fmt.Errorf("snp: a report of %d bytes, want %d", len(resp.OutBlob), abi.ReportSize)
 	}
-	e := &collect.Endorsement{Report: resp.OutBlob[:abi.ReportSize]}
-	if e.Cert, err = r.cert(resp.AuxBlob); err != nil {
+	cert, err := r.cert(resp.AuxBlob)
+	if err != nil {
 		return nil, err
 	}
-	e.CRL, err = readDER(r.cfg.CRL, "X509 CRL")
-	return e, err
+	crl, err := files.DER(r.cfg.CRL, "X509 CRL")
+	if err != nil {
+		return nil, err
+	}
+	out := []evidence.Piece{
+		{Kind: evidence.KindSNPReport, Data: resp.OutBlob[:abi.ReportSize]},
+		{Kind: evidence.KindSNPCert, Data: cert},
+		{Kind: evidence.KindSNPCRL, Data: crl},
+	}
+	if r.cfg.SVSM {
+		out = append(out, evidence.Piece{Kind: evidence.KindSVSMManifest, Data: resp.ManifestBlob})
+	}
+	return out, nil
 }
 
 func (r *Reporter) cert(table []byte) ([]byte, error) {
 	if r.cfg.Cert != "" {
-		return readDER(r.cfg.Cert, "CERTIFICATE")
+		return files.DER(r.cfg.Cert, "CERTIFICATE")
 	}
 	t := new(abi.CertTable)
 	if err := t.Unmarshal(table); err != nil {
@@ -100,24 +125,4 @@ func (r *Reporter) cert(table []byte) ([]byte, error) {
 		}
 	}
 	return nil, errors.New("snp: the host's certificate table has neither VCEK nor VLEK; name the chip's certificate in cert")
-}
-
-// maxCollateral bounds a collateral file, in bytes.
-const maxCollateral = 1 << 20
-
-func readDER(path, kind string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("snp: %v", err)
-	}
-	if len(b) == 0 || len(b) > maxCollateral {
-		return nil, fmt.Errorf("snp: %s: %d bytes", path, len(b))
-	}
-	if block, _ := pem.Decode(b); block != nil {
-		if block.Type != kind {
-			return nil, fmt.Errorf("snp: %s holds a %s, want a %s", path, block.Type, kind)
-		}
-		return block.Bytes, nil
-	}
-	return b, nil
 }

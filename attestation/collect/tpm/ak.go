@@ -17,13 +17,14 @@ import (
 // hierarchy: its hash is the template's unique field.
 const akLabel = "sotto attestation key v1"
 
-// An AK is the node's attestation key: a restricted ECDSA P-256 (SHA-256)
-// signing primary of the endorsement hierarchy. It is derived from the TPM's
-// endorsement seed, so that it is the same key after every boot, and it is the
-// only hierarchy in which quotes show the reset counters unobscured (TPM 2.0
-// Part 1, 36.7).
+// An AK is the node's attestation key. Ours is a restricted ECDSA P-256
+// (SHA-256) signing primary of the endorsement hierarchy: derived from the TPM's
+// endorsement seed, so that it is the same key after every boot, and in the only
+// hierarchy in which quotes show the reset counters unobscured (TPM 2.0 Part 1,
+// 36.7). A cloud that certifies a key of its own has that one: see [AKSource].
 type AK struct {
 	t      *TPM
+	source AKSource
 	public []byte
 	name   []byte
 
@@ -43,26 +44,9 @@ type Quote struct {
 	PCRs map[int][32]byte
 }
 
-// CreateAK derives the attestation key. There is one a TPM: later calls return
-// the same.
-func (t *TPM) CreateAK(ctx context.Context) (*AK, error) {
-	if err := t.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer t.release()
-	if t.ak != nil {
-		return t.ak, nil
-	}
-	if err := t.checkLife(); err != nil {
-		return nil, err
-	}
-	ak := &AK{t: t}
-	if err := ak.load(); err != nil {
-		return nil, err
-	}
-	t.ak = ak
-	return ak, nil
-}
+// CreateAK is [TPM.OpenAK] for our own key, unless another was opened before:
+// there is one attestation key a TPM, and later calls return the same.
+func (t *TPM) CreateAK(ctx context.Context) (*AK, error) { return t.openAK(ctx, nil) }
 
 // Public returns the TPMT_PUBLIC.
 func (a *AK) Public() []byte { return bytes.Clone(a.public) }
@@ -77,24 +61,22 @@ func (a *AK) load() error {
 	if a.loaded && a.life == a.t.life {
 		return nil
 	}
-	rsp, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
-		InPublic:      tpm2.New2B(akTemplate()),
-	}.Execute(a.t.wire)
+	handle, public, name, err := a.source.open(a.t)
 	if err != nil {
-		return a.t.classify("create attestation key", err)
+		return err
 	}
-	a.handle, a.loaded, a.life = rsp.ObjectHandle, true, a.t.life
-	if a.name != nil && !bytes.Equal(a.name, rsp.Name.Buffer) {
+	a.handle, a.loaded, a.life = handle, true, a.t.life
+	if a.name != nil && !bytes.Equal(a.name, name) {
 		a.flush()
 		return errors.New("tpm: attestation key changed")
 	}
-	a.public, a.name = rsp.OutPublic.Bytes(), rsp.Name.Buffer
+	a.public, a.name = public, name
 	return nil
 }
 
+// flush frees the key's slot. A persistent key has none.
 func (a *AK) flush() {
-	if a.loaded && a.life == a.t.life {
+	if a.loaded && a.life == a.t.life && a.source.Handle == 0 {
 		_, _ = tpm2.FlushContext{FlushHandle: a.handle}.Execute(a.t.wire)
 	}
 	a.loaded = false

@@ -46,6 +46,8 @@ var (
 	// ErrTransport: the connection to the TPM failed. It stays failed: a late
 	// answer must not be taken for the answer to another command.
 	ErrTransport = errors.New("tpm: transport failed")
+	// ErrAbsent: the TPM has no NV index or persistent key of that handle.
+	ErrAbsent = errors.New("tpm: no such index or key")
 	// ErrClosed: the TPM was closed.
 	ErrClosed = errors.New("tpm: closed")
 )
@@ -173,6 +175,22 @@ func (t *TPM) checkLife() error {
 	}
 	t.clock = now
 	return nil
+}
+
+// Counters tell the lives of a TPM apart: Reset grows with each TPM Reset (a
+// reboot), Restart with each restart or resume in between (TPM 2.0 Part 1, 36).
+type Counters struct{ Reset, Restart uint32 }
+
+// Counters asks the TPM for its counters.
+func (t *TPM) Counters(ctx context.Context) (Counters, error) {
+	if err := t.acquire(ctx); err != nil {
+		return Counters{}, err
+	}
+	defer t.release()
+	if err := t.checkLife(); err != nil {
+		return Counters{}, err
+	}
+	return Counters{t.clock.reset, t.clock.restart}, nil
 }
 
 func (t *TPM) dropSession() {
