@@ -6,6 +6,7 @@ package publish
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -94,19 +95,27 @@ func (c *Config) ticketKey() ([]byte, error) {
 	return readSmall(c.TicketKey)
 }
 
-// floors prints each product's lowest TCB as bootloader, TEE, SNP, microcode.
+// floors prints what roster reads: each product's lowest TCB as bootloader, TEE,
+// SNP, microcode and, on Turin, FMC; for TDX the lowest evaluation number.
 func floors(p *attestation.Policy) []statement.TCBFloor {
 	var out []statement.TCBFloor
 	for _, product := range slices.Sorted(maps.Keys(p.SNP.Floors)) {
 		f := p.SNP.Floors[product]
-		out = append(out, statement.TCBFloor{Platform: "snp/" + product, Floor: []byte{f.Bootloader, f.TEE, f.SNP, f.Microcode}})
+		floor := []byte{f.Bootloader, f.TEE, f.SNP, f.Microcode}
+		if f.FMC > 0 {
+			floor = append(floor, f.FMC)
+		}
+		out = append(out, statement.TCBFloor{Platform: "snp/" + product, Floor: floor})
+	}
+	if n := p.TDX.MinEvaluationNumber; n > 0 {
+		out = append(out, statement.TCBFloor{Platform: "tdx", Floor: binary.BigEndian.AppendUint32(nil, uint32(n))})
 	}
 	return out
 }
 
 func chips(p *attestation.Policy) [][32]byte {
 	var out [][32]byte
-	for _, id := range p.SNP.Chips {
+	for _, id := range slices.Concat(p.SNP.Chips, p.TDX.Chips) {
 		out = append(out, sha256.Sum256(id[:]))
 	}
 	slices.SortFunc(out, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })

@@ -73,7 +73,7 @@ func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher,
 		if policy, err = attestation.ParsePolicy(b); err != nil {
 			return nil, fmt.Errorf("publish: %s: %w", cfg.Policy, err)
 		}
-		policy.Roots = attestation.AMDRoots()
+		policy.Roots = attestation.VendorRoots()
 	}
 	l, err := OpenLog(cfg.Dir, cfg.Origin, time.Now())
 	if err != nil {
