@@ -62,6 +62,9 @@ type Config struct {
 	MaxFreshness time.Duration
 	// Dial, when set, opens the connections to relays. Tests count bytes with it.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Progress, when set, is called as nodes are verified, one call at a time,
+	// with how many of how many are done.
+	Progress func(done, total int)
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 }

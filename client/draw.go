@@ -45,7 +45,7 @@ func (c *Client) draw(w *world, model string) (*draw, error) {
 	var first error
 	for _, i := range order {
 		d.looked = append(d.looked, serving[i])
-		n, err := w.verified(serving[i], c.cfg.Policy, c.cfg.Now())
+		n, err := w.verified(serving[i], c.cfg.Now())
 		if err != nil {
 			// Listed, but not to be trusted: it gets no ciphertext, and the
 			// report shows it.
@@ -78,7 +78,7 @@ func (c *Client) redraw(w *world, old *draw) (*draw, error) {
 				continue
 			}
 			d.looked = append(d.looked, l)
-			n, err := w.verified(l, c.cfg.Policy, c.cfg.Now())
+			n, err := w.verified(l, c.cfg.Now())
 			if err != nil {
 				return nil, err
 			}

@@ -78,6 +78,7 @@ const (
 	CodeTarget        = "target"            // the URL is not one Sotto serves
 	CodeRequest       = "request.invalid"   // the body is not what the API takes
 	CodeModel         = "request.model"     // no node serves the model
+	CodeNode          = "request.node"      // no listed node, or more than one, has an id that begins so
 	CodeTooLarge      = "request.size"      // the body is over the largest size class
 	CodeSlow          = "request.slow"      // the body stood still
 	CodeConsistency   = "key.consistency"   // two sources show two different worlds

@@ -21,6 +21,7 @@ import (
 	"github.com/sotto-project/sotto/ohttp/bhttp"
 	"github.com/sotto-project/sotto/ohttp/encap"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -117,6 +118,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	for _, n := range w.statement.Nodes {
 		w.listed = append(w.listed, &listed{id: n.ID, row: n})
 	}
+	w.judge = roster.NewJudge(c.cfg.Policy, accepted)
 	return w, nil
 }
 
@@ -177,7 +179,7 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
 	if first.st.Payment != wire.PaymentNone {
 		return nil, refuse(CodePayment, "this epoch asks for payment of kind %d, which this client does not know", first.st.Payment)
 	}
-	w := &world{statement: first.st, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
+	w := &world{statement: first.st, signed: first.signed, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
 	return w, w.pickGatewayKey(c.cfg.Candidates)
 }
 
@@ -332,16 +334,8 @@ func (c *Client) fetchPack(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if w.pack, err = statement.ParsePack(b); err != nil {
-		return err
-	}
-	if w.epochPoint, err = c.cfg.Trust.ParseCheckpoint(w.pack.Checkpoint); err != nil {
-		return err
-	}
-	if w.epochPoint.Size > w.statement.Epoch {
-		return refuse("att.epoch", "the epoch evidence was made over a checkpoint that holds epoch %d itself", w.statement.Epoch)
-	}
-	return nil
+	w.pack, w.epochPoint, err = roster.OpenPack(&c.cfg.Trust, w.statement, b)
+	return err
 }
 
 func (c *Client) fetchFreshness(ctx context.Context, w *world) error {
@@ -349,20 +343,27 @@ func (c *Client) fetchFreshness(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if w.freshness, err = statement.ParseFreshness(b); err != nil {
+	if w.freshness, w.fresh, err = roster.OpenFreshness(&c.cfg.Trust, b); err != nil {
 		return err
 	}
-	if w.fresh, err = c.cfg.Trust.ParseCheckpoint(w.freshness.Checkpoint); err != nil {
-		return err
-	}
+	return w.oneLog()
+}
+
+// oneLog refuses two checkpoints of one size with different roots.
+func (w *world) oneLog() error {
 	if w.fresh.Size == w.checkpoint.Size && w.fresh.Root != w.checkpoint.Root {
 		return transparency.Refuse(transparency.CodeFork, "router and mirrors show two different logs of %d leaves", w.fresh.Size)
 	}
 	return nil
 }
 
-// A query is a GET to the router, encapsulated.
-type query struct{ head *bhttp.RequestHead }
+// A query is a question to the router, encapsulated. One with content is
+// padded to the first step of the ladder, as the shortest prompts are.
+type query struct {
+	head    *bhttp.RequestHead
+	content []byte
+	size    int64 // of the outer message, padded; 0: no padding
+}
 
 func (q *query) streams() bool { return false }
 
@@ -371,13 +372,36 @@ func (q *query) produce(outer *encap.Request) error {
 	if err != nil {
 		return err
 	}
-	return msg.Close(nil, 0)
+	if len(q.content) > 0 {
+		if _, err := msg.Write(q.content); err != nil {
+			return err
+		}
+	}
+	if err := msg.Flush(); err != nil { // for Written
+		return err
+	}
+	pad := q.size - msg.Written() - messageTail
+	return msg.Close(nil, int(max(pad, 0)))
 }
 
 // oblivious fetches path from the router through relay and gateway.
 // Its errors come before anything of a prompt is sealed.
 func (c *Client) oblivious(ctx context.Context, w *world, path string) ([]byte, error) {
-	b, err := c.query(ctx, w, path)
+	return c.ask(ctx, w, &query{head: &bhttp.RequestHead{
+		Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
+	}})
+}
+
+// tell posts content to a path of the router, padded.
+func (c *Client) tell(ctx context.Context, w *world, path string, content []byte) ([]byte, error) {
+	return c.ask(ctx, w, &query{
+		head:    &bhttp.RequestHead{Method: http.MethodPost, Scheme: "https", Authority: wire.RouterAuthority, Path: path},
+		content: content, size: largest(firstStep, w.shape.encap),
+	})
+}
+
+func (c *Client) ask(ctx context.Context, w *world, q *query) ([]byte, error) {
+	b, err := c.query(ctx, w, q)
 	var own *Error
 	if errors.As(err, &own) {
 		unsent := *own
@@ -387,10 +411,8 @@ func (c *Client) oblivious(ctx context.Context, w *world, path string) ([]byte, 
 	return b, err
 }
 
-func (c *Client) query(ctx context.Context, w *world, path string) ([]byte, error) {
-	a, err := c.exchange(ctx, w, &query{&bhttp.RequestHead{
-		Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
-	}})
+func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) {
+	a, err := c.exchange(ctx, w, q)
 	if err != nil {
 		return nil, err
 	}
@@ -403,7 +425,7 @@ func (c *Client) query(ctx context.Context, w *world, path string) ([]byte, erro
 		return nil, streamError(err)
 	}
 	if len(b) > maxPack {
-		return nil, refuse("att.size", "%s: more than %d bytes", path, maxPack)
+		return nil, refuse("att.size", "%s: more than %d bytes", q.head.Path, maxPack)
 	}
 	return b, atEnd(a.chunks)
 }

@@ -143,7 +143,7 @@ var worlds = []struct {
 		c.Trust.Quorum = 2
 	}, nil, []string{"log.witness"}},
 	{"no trust at all", func(c *config) { c.Trust = config{}.Trust }, nil, []string{"log.trust"}},
-	{"the policy of other hardware", func(c *config) { c.Policy.Roots = attestation.AMDRoots() }, nil, []string{"att.simulated"}},
+	{"the policy of other hardware", func(c *config) { c.Policy.Roots = attestation.VendorRoots() }, nil, []string{"att.simulated"}},
 	{"the zero policy", func(c *config) { *c.Policy = attestation.Policy{} }, nil, []string{"att.policy"}},
 	{"an epoch that is over", nil, epochAt(-2*time.Hour, time.Hour), []string{"epoch.expired"}},
 	{"an epoch to come, and none before it", nil, func(w *world) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/transparency/statement"
 )
 
 // A Report says what was verified, on whose word, and how old it is. The same
@@ -23,6 +24,8 @@ type Report struct {
 	NotAfter   time.Time     `json:"not_after"`
 	Origin     string        `json:"origin"`
 	Statement  string        `json:"statement_sha256"`
+	Policy     string        `json:"policy_sha256"` // attestation.Policy.Digest
+	Newest     string        `json:"checkpoint_sha256"`
 	Checkpoint time.Time     `json:"checkpoint_time"` // by witness time
 	Age        time.Duration `json:"checkpoint_age_ns"`
 	Mirrors    int           `json:"mirrors_compared"`
@@ -37,7 +40,8 @@ type Report struct {
 type NodeReport struct {
 	ID     string              `json:"id"`
 	Model  string              `json:"model"`
-	Code   string              `json:"code,omitempty"` // of the refusal
+	Fresh  string              `json:"freshness_sha256,omitempty"` // of the freshness evidence, if there was any
+	Code   string              `json:"code,omitempty"`             // of the refusal
 	Detail string              `json:"detail,omitempty"`
 	Report *attestation.Report `json:"report,omitempty"`
 }
@@ -55,13 +59,19 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 		Gateway:    w.suite.String(),
 		Payment:    "none",
 	}
+	policy, newest := w.judge.PolicyDigest(), w.fresh.Hash()
+	r.Policy, r.Newest = hex.EncodeToString(policy[:]), hex.EncodeToString(newest[:])
 	verdict := attestation.Verified
+	if w.saved {
+		r.Gaps = append(r.Gaps, "saved: what others were shown at that time is not known, and whether anything was withdrawn since")
+		verdict = attestation.VerifiedWithGaps
+	}
 	if w.statement.Payment == 0 {
 		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
 		verdict = attestation.VerifiedWithGaps
 	}
-	if len(w.statement.Releases)+len(w.statement.TCBFloors)+len(w.statement.Chips) > 0 {
-		r.Gaps = append(r.Gaps, "the statement's releases, firmware floors and chips are not compared by this version: your own policy file decides, and revokes, alone")
+	if len(w.statement.Releases) > 0 {
+		r.Gaps = append(r.Gaps, "the statement's releases are not compared by this version: your own policy file names the images, and revokes, alone")
 		verdict = weaker(verdict, attestation.VerifiedWithGaps)
 	}
 	if len(nodes) == 0 {
@@ -69,6 +79,10 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 	}
 	for _, l := range nodes {
 		n := NodeReport{ID: hex.EncodeToString(l.id[:]), Model: w.modelName(l)}
+		if raw, ok := w.freshness.Find(w.statement.Epoch, l.id); ok {
+			digest := statement.Digest(raw)
+			n.Fresh = hex.EncodeToString(digest[:])
+		}
 		if rep := l.report; rep != nil {
 			n.Report = rep
 			r.Simulated = r.Simulated || rep.Simulated
@@ -133,13 +147,19 @@ func (r *Report) Text() string {
 		fmt.Fprintf(&b, "gap         %s\n", g)
 	}
 	for _, n := range r.Nodes {
-		fmt.Fprintf(&b, "\nnode %s, model %s\n", n.ID[:16], n.Model)
-		if n.Code != "" {
-			fmt.Fprintf(&b, "  REFUSED %s\n", n.Detail)
-		}
-		if n.Report != nil {
-			b.WriteString(indent(n.Report.Text(), "  "))
-		}
+		b.WriteString(n.text())
+	}
+	return b.String()
+}
+
+func (n *NodeReport) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nnode %s, model %s\n", n.ID[:16], n.Model)
+	if n.Code != "" {
+		fmt.Fprintf(&b, "  REFUSED %s\n", n.Detail)
+	}
+	if n.Report != nil {
+		b.WriteString(indent(n.Report.Text(), "  "))
 	}
 	return b.String()
 }

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
-	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/ohttp"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -24,9 +24,11 @@ import (
 // Requests are sealed against one world from start to end.
 type world struct {
 	statement  *statement.Statement
+	signed     *statement.Signed        // as it was served
 	leaf       [32]byte                 // SHA-256 of the statement
 	checkpoint *transparency.Checkpoint // the statement's
 	mirrors    int                      // how many served the same statement
+	saved      bool                     // read from a file, not from mirrors
 	gateway    *ohttp.KeyConfig
 	suite      hpke.Suite
 	shape      *shape
@@ -37,6 +39,7 @@ type world struct {
 	fresh      *transparency.Checkpoint // that all freshness evidence was made over
 
 	listed []*listed
+	judge  *roster.Judge
 }
 
 // A listed node is a row of the roster; it becomes a [node] by verification,
@@ -55,7 +58,8 @@ type listed struct {
 type node struct {
 	id      [32]byte
 	key     *hpke.PublicKey
-	signing ed25519.PublicKey // for busy receipts
+	signing ed25519.PublicKey // for busy receipts and verdicts on peers
+	fresh   [32]byte          // SHA-256 of the freshness evidence it was verified by
 }
 
 func (w *world) modelName(l *listed) string { return w.statement.Models[l.row.Model].Name }
@@ -87,33 +91,17 @@ func (w *world) serving(model string) []*listed {
 }
 
 // verified verifies a listed node, once.
-func (w *world) verified(l *listed, p *attestation.Policy, now time.Time) (*node, error) {
-	l.once.Do(func() { l.node, l.report, l.err = w.verify(l, p, now) })
+func (w *world) verified(l *listed, now time.Time) (*node, error) {
+	l.once.Do(func() { l.node, l.report, l.err = w.verify(l, now) })
 	return l.node, l.err
 }
 
-func (w *world) verify(l *listed, p *attestation.Policy, now time.Time) (*node, *attestation.Report, error) {
-	record, epochBundle, err := w.pack.Node(l.row)
+func (w *world) verify(l *listed, now time.Time) (*node, *attestation.Report, error) {
+	c, err := w.view().Case(l.row)
 	if err != nil {
 		return nil, nil, worldError(err)
 	}
-	ev, err := w.evidence(l, epochBundle)
-	if err != nil {
-		return nil, nil, err
-	}
-	model := w.statement.Models[l.row.Model]
-	res, err := attestation.Verify(ev, p, attestation.References{
-		Epoch:           w.statement.Epoch,
-		EvidenceDigest:  record.EvidenceDigest,
-		NodeID:          l.id,
-		REK:             record.REK,
-		NodeKey:         record.NodeKey,
-		EpochCheckpoint: attestation.Checkpoint{Hash: w.epochPoint.Hash(), Time: w.epochPoint.Time},
-		FreshCheckpoint: attestation.Checkpoint{Hash: w.fresh.Hash(), Time: w.fresh.Time},
-		Model:           model.Name,
-		WeightsDigest:   model.Weights,
-		Payment:         w.statement.Payment,
-	}, now)
+	res, err := w.judge.Judge(c, now)
 	if err != nil {
 		return nil, reportOf(err), worldError(err)
 	}
@@ -121,24 +109,18 @@ func (w *world) verify(l *listed, p *attestation.Policy, now time.Time) (*node, 
 	if err != nil {
 		return nil, res.Report, refuse("att.rek.kind", "node %s: %v", short(l.id), err)
 	}
-	return &node{id: l.id, key: key, signing: res.NodeKey}, res.Report, nil
+	n := &node{id: l.id, key: key, signing: res.NodeKey, fresh: c.FreshDigest()}
+	return n, res.Report, nil
 }
 
-func (w *world) evidence(l *listed, epochBundle []byte) (attestation.Evidence, error) {
-	var ev attestation.Evidence
-	freshBundle, ok := w.freshness.Find(w.statement.Epoch, l.id)
-	if !ok {
-		return ev, refuse("att.stale", "no freshness evidence of node %s", short(l.id))
-	}
-	var err error
-	if ev.Epoch, err = evidence.Parse(epochBundle); err != nil {
-		return ev, refuse("att.format", "node %s: %v", short(l.id), err)
-	}
-	if ev.Freshness, err = evidence.Parse(freshBundle); err != nil {
-		return ev, refuse("att.format", "node %s: %v", short(l.id), err)
-	}
-	return ev, nil
+// view is what the nodes of this world are judged by.
+func (w *world) view() *roster.View {
+	return &roster.View{Statement: w.statement, Pack: w.pack, EpochPoint: w.epochPoint, Freshness: w.freshness, FreshPoint: w.fresh}
 }
+
+// accepted remembers, for all clients of this process, which evidence was
+// accepted under which policy: the next world lists mostly the same.
+var accepted = roster.NewCache(1 << 13)
 
 func reportOf(err error) *attestation.Report {
 	var r *attestation.RefusalError
@@ -157,7 +139,11 @@ func worldError(err error) error {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &att):
-		return &Error{Code: string(att.Code), Detail: "node " + short(att.Node) + ": " + att.Detail, Hint: att.Hint}
+		e := &Error{Code: string(att.Code), Detail: att.Detail, Hint: att.Hint}
+		if att.Node != [32]byte{} {
+			e.Detail = "node " + short(att.Node) + ": " + att.Detail
+		}
+		return e
 	case errors.As(err, &tr):
 		return &Error{Code: string(tr.Code), Detail: tr.Detail}
 	}
@@ -166,21 +152,39 @@ func worldError(err error) error {
 
 // Verify fetches the world anew, verifies every listed node, and returns the
 // report. The error is that of the first node refused, if any; the report is
-// complete all the same.
+// complete all the same. [Config.Progress] hears how far it is.
 func (c *Client) Verify(ctx context.Context) (*Report, error) {
 	w, err := c.refresh(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	var first error
-	if len(w.listed) == 0 {
-		first = refuse(CodeSmallSet, "the statement of epoch %d lists no node", w.statement.Epoch)
-	}
-	for _, l := range w.listed {
-		if _, err := w.verified(l, c.cfg.Policy, c.cfg.Now()); err != nil && first == nil {
-			first = err
-		}
-	}
+	first := c.verifyAll(w)
 	c.note(w, w.listed)
 	return c.Report(), first
+}
+
+// verifyAll verifies every node of a world, as many at a time as there are
+// processors. The error is that of the first in the statement's order.
+func (c *Client) verifyAll(w *world) error {
+	if len(w.listed) == 0 {
+		return refuse(CodeSmallSet, "the statement of epoch %d lists no node", w.statement.Epoch)
+	}
+	now := c.cfg.Now()
+	var mu sync.Mutex // for calls of Progress one at a time, in order
+	done := 0
+	roster.Each(len(w.listed), func(i int) {
+		w.verified(w.listed[i], now)
+		if c.cfg.Progress != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			done++
+			c.cfg.Progress(done, len(w.listed))
+		}
+	})
+	for _, l := range w.listed {
+		if l.err != nil {
+			return l.err
+		}
+	}
+	return nil
 }

@@ -12,9 +12,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/computenode/internal/engine"
 	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -82,15 +84,33 @@ type Config struct {
 	MaxTokens int64 `yaml:"max_tokens"`
 	// MaxChoices is the largest n. Default 16.
 	MaxChoices int64 `yaml:"max_choices"`
-	// SelfCheck is how often the node checks that its platform still is what it
-	// was at the start. Default 30s.
-	SelfCheck time.Duration `yaml:"self_check"`
+	// SelfCheckInterval is how often the node checks that its platform still is
+	// what it was at the start. Default 1m, at most 1h; 0 is refused: there is no
+	// node that does not look.
+	SelfCheckInterval *time.Duration `yaml:"self_check_interval"`
+	// Peers, if given, has the node verify other nodes whose evidence a router
+	// pushes to it, and sign what it finds. Not measured: a verdict names the
+	// policy it was reached by.
+	Peers PeersConfig `yaml:"peers"`
 
 	// Claims are published as merely stated: region, hardware, terms. Not
 	// measured; nothing proves them.
 	Claims map[string]string `yaml:"claims"`
 	// Prices by class, in the smallest coin. Not measured.
 	Prices map[uint8]uint32 `yaml:"prices"`
+}
+
+// A PeersConfig says how a node judges others.
+type PeersConfig struct {
+	// Policy is a JSON file: which machines this node vouches for. Empty: it
+	// judges nobody.
+	Policy string `yaml:"policy"`
+	// Trust is the log whose statements say which nodes there are. Required with
+	// a policy.
+	Trust transparency.Trust `yaml:"trust"`
+	// Machines is the policy in place of the file, for the lab and tests: no
+	// file can name roots.
+	Machines *attestation.Policy `yaml:"-"`
 }
 
 // An EngineConfig says which engine.
@@ -135,7 +155,9 @@ func (c Config) withDefaults() Config {
 	def(&c.UploadTime, 5*time.Minute)
 	def(&c.MaxTokens, 131072)
 	def(&c.MaxChoices, 16)
-	def(&c.SelfCheck, 30*time.Second)
+	if c.SelfCheckInterval == nil {
+		c.SelfCheckInterval = new(time.Minute)
+	}
 	def(&c.Engine.Model, c.Model)
 	def(&c.Engine.HeaderTimeout, 10*time.Minute)
 	def(&c.Engine.IdleTimeout, 10*time.Minute)
@@ -173,14 +195,35 @@ func (c Config) Validate() error {
 		return errors.New("node: running, queued, rate, burst and remembered must be positive")
 	case c.MaxRequest < 1 || c.MaxTokens < 1 || c.MaxChoices < 1:
 		return errors.New("node: max_request, max_tokens and max_choices must be positive")
-	case c.Epoch <= 0 || c.Lead < 0 || c.Lead >= c.Epoch || c.Grace < 0 || c.UploadTime <= 0 || c.SelfCheck <= 0:
-		return errors.New("node: epoch, lead, grace, upload_time and self_check: out of range")
+	case c.Epoch <= 0 || c.Lead < 0 || c.Lead >= c.Epoch || c.Grace < 0 || c.UploadTime <= 0:
+		return errors.New("node: epoch, lead, grace and upload_time: out of range")
+	case *c.SelfCheckInterval <= 0 || *c.SelfCheckInterval > time.Hour:
+		return errors.New("node: self_check_interval: more than 0, at most 1h")
+	}
+	if err := c.Peers.validate(); err != nil {
+		return err
 	}
 	if _, err := engine.New(c.Engine.Address, c.engineOptions()); err != nil {
 		return fmt.Errorf("node: %v", err)
 	}
 	if _, err := c.Measured(); err != nil {
 		return fmt.Errorf("node: %v", err)
+	}
+	return nil
+}
+
+// none reports whether the node judges nobody.
+func (p *PeersConfig) none() bool { return p.Policy == "" && p.Machines == nil }
+
+func (p *PeersConfig) validate() error {
+	if p.none() && (p.Trust.LogKey != "" || len(p.Trust.Witnesses) > 0) {
+		return errors.New("node: peers: a policy is required: which machines does this node vouch for?")
+	}
+	if p.none() {
+		return nil
+	}
+	if err := p.Trust.Validate(); err != nil {
+		return fmt.Errorf("node: peers: trust: %w", err)
 	}
 	return nil
 }
@@ -214,7 +257,7 @@ func (c Config) Measured() ([]byte, error) {
 			"upload_time":           c.UploadTime.String(),
 			"max_tokens":            strconv.FormatInt(c.MaxTokens, 10),
 			"max_choices":           strconv.FormatInt(c.MaxChoices, 10),
-			"self_check":            c.SelfCheck.String(),
+			"self_check_interval":   c.SelfCheckInterval.String(),
 		},
 	}
 	return e.Append(nil)

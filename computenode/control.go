@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -49,14 +48,8 @@ const maxCheckpoint = 32 << 10
 var errFormat = errors.New("node: question not understood")
 
 func readQuestion(w http.ResponseWriter, r *http.Request) (*epochQuestion, error) {
-	httpx.LimitBody(w, r, 2*maxCheckpoint)
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
 	q := new(epochQuestion)
-	if err := d.Decode(q); err != nil || len(q.Checkpoint) == 0 || len(q.Checkpoint) > maxCheckpoint {
-		return nil, errFormat
-	}
-	if _, err := d.Token(); err != io.EOF {
+	if err := readJSON(w, r, q, 2*maxCheckpoint); err != nil || len(q.Checkpoint) == 0 || len(q.Checkpoint) > maxCheckpoint {
 		return nil, errFormat
 	}
 	return q, nil

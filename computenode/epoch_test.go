@@ -146,7 +146,7 @@ func TestConfigIsMeasuredBeforeAnythingIsServed(t *testing.T) {
 			"epoch": func(c *Config) { c.Epoch *= 2 }, "lead": func(c *Config) { c.Lead++ }, "grace": func(c *Config) { c.Grace++ },
 			"running": func(c *Config) { c.Running++ }, "queued": func(c *Config) { c.Queued++ }, "rate": func(c *Config) { c.Rate++ }, "burst": func(c *Config) { c.Burst++ },
 			"remembered": func(c *Config) { c.Remembered++ }, "max request": func(c *Config) { c.MaxRequest++ }, "max tokens": func(c *Config) { c.MaxTokens++ },
-			"max choices": func(c *Config) { c.MaxChoices++ }, "self check": func(c *Config) { c.SelfCheck++ }, "upload": func(c *Config) { c.UploadTime++ },
+			"max choices": func(c *Config) { c.MaxChoices++ }, "self check": func(c *Config) { c.SelfCheckInterval = new(*c.SelfCheckInterval + 1) }, "upload": func(c *Config) { c.UploadTime++ },
 			"header timeout": func(c *Config) { c.Engine.HeaderTimeout++ }, "idle": func(c *Config) { c.Engine.IdleTimeout++ }, "answer": func(c *Config) { c.Engine.MaxAnswer++ },
 		} {
 			c := base
@@ -165,7 +165,7 @@ func TestConfigIsMeasuredBeforeAnythingIsServed(t *testing.T) {
 
 func TestEvidenceThatFailsIsTriedAgainWithTheSameKey(t *testing.T) {
 	f := newFixture(t, nil)
-	f.fw.err = errTest
+	f.fw.err.set(errTest)
 	resp := f.post(defaultPublisher, "/v1/epoch", strings.NewReader(`{"epoch":8,"checkpoint":"eA=="}`))
 	if code := problemOf(t, resp); code != "epoch.evidence" {
 		t.Errorf("code %q", code)
@@ -174,7 +174,7 @@ func TestEvidenceThatFailsIsTriedAgainWithTheSameKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.fw.err = nil
+	f.fw.err.set(nil)
 	f.epoch(8)
 	if !bytes.Equal(public.Bytes, f.record.REK) {
 		t.Error("another key")
@@ -209,7 +209,7 @@ func TestFreshness(t *testing.T) {
 }
 
 func TestSelfCheckFailureDrainsAndErases(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.SelfCheck = 20 * time.Millisecond })
+	f := newFixture(t, func(c *Config) { c.SelfCheckInterval = new(20 * time.Millisecond) })
 	var bad atomic.Bool
 	f.node.hw.Check = func(context.Context) error {
 		if bad.Load() {
@@ -282,6 +282,8 @@ func TestConfigRefuses(t *testing.T) {
 		"remote engine": func(c *Config) { c.Engine.Address = "http://10.0.0.1:80" }, "named engine": func(c *Config) { c.Engine.Address = "http://localhost:80" },
 		"no kind": func(c *Config) { c.Engine.Kind = "" }, "unknown kind": func(c *Config) { c.Engine.Kind = "tgi" },
 		"negative": func(c *Config) { c.Running = -1 }, "rate": func(c *Config) { c.Rate = -1 }, "lead": func(c *Config) { c.Lead = 2 * time.Hour }, "size": func(c *Config) { c.MaxRequest = -1 },
+		"no self check": func(c *Config) { c.SelfCheckInterval = new(time.Duration(0)) }, "a rare self check": func(c *Config) { c.SelfCheckInterval = new(2 * time.Hour) },
+		"peers without a policy": func(c *Config) { c.Peers.Trust.LogKey = "x" }, "peers without trust": func(c *Config) { c.Peers.Policy = "x" },
 	} {
 		c := good
 		change(&c)

@@ -43,6 +43,10 @@ func (x *exchange) run() (outcome string, err error) {
 		// Also on every way out below: Abort after Finish does nothing.
 		defer upload.Abort()
 	}
+	if x.n.isDrained() {
+		// Self check failed while the body came. Nothing ran, and nothing will.
+		return "", errDraining
+	}
 	// The body's end was checked: only now may a byte leave.
 	sealed, err := x.request.Respond(x.w)
 	if errors.Is(err, recipient.ErrRandomness) {
@@ -224,6 +228,9 @@ func (x *exchange) answer(out *shape.Writer, upload *engine.Upload) (string, *re
 		return outcomeCanceled, nil, err
 	}
 	defer x.n.gate.done()
+	if x.n.isDrained() { // while it waited for its turn
+		return "", refuse(errDraining.status, errDraining.code), nil
+	}
 	a, err := upload.Finish()
 	if err != nil {
 		return engineError(ctx, err)

@@ -22,8 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/sotto-project/sotto/attestation/attestationtest/simtpm"
-	"github.com/sotto-project/sotto/attestation/collect"
 	"github.com/sotto-project/sotto/attestation/collect/tpm"
+	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/hpke/recipient"
 	"github.com/sotto-project/sotto/hpke/sender"
@@ -35,10 +35,26 @@ import (
 
 // firmware is a Reporter whose report says nothing: judging evidence is not
 // this package's business.
-type firmware struct{ err error }
+type firmware struct{ err faults }
 
-func (f *firmware) Report(context.Context, [64]byte) (*collect.Endorsement, error) {
-	return &collect.Endorsement{Report: make([]byte, 1184), Cert: []byte("cert"), CRL: []byte("crl")}, f.err
+// faults is an error that tests set while a node asks for it.
+type faults struct{ p atomic.Pointer[error] }
+
+func (f *faults) set(err error) { f.p.Store(&err) }
+
+func (f *faults) get() error {
+	if err := f.p.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *firmware) Report(context.Context, [64]byte) ([]evidence.Piece, error) {
+	return []evidence.Piece{
+		{Kind: evidence.KindSNPReport, Data: make([]byte, 1184)},
+		{Kind: evidence.KindSNPCert, Data: []byte("cert")},
+		{Kind: evidence.KindSNPCRL, Data: []byte("crl")},
+	}, f.err.get()
 }
 
 // A fixture is a node in the test's process, with a TPM simulator and a fake

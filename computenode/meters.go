@@ -14,6 +14,10 @@ import (
 type meters struct {
 	requests *metrics.Codes
 	rotated  prometheus.Counter
+	checks   prometheus.Counter // self checks that found nothing
+	unfit    prometheus.Counter // that drained the node: 0 or 1
+	attested *metrics.Codes
+	judged   *metrics.Codes // peers
 }
 
 func newMeters(reg *prometheus.Registry, n *Node) meters {
@@ -25,5 +29,9 @@ func newMeters(reg *prometheus.Registry, n *Node) meters {
 	return meters{
 		requests: s.Codes("requests_total", "Requests by outcome. A refusal inside the seal counts as request.", outcomes()...),
 		rotated:  s.Counter("epochs_total", "Epochs for which keys and evidence were made."),
+		checks:   s.Counter("self_checks_total", "Self checks that found nothing."),
+		unfit:    s.Counter("self_check_failures_total", "Self checks that drained this node and erased its keys."),
+		attested: s.Codes("attests_total", "Challenges by outcome.", outcomeOK, codeBusy, "attest.format", "epoch", "epoch.evidence", errDraining.code),
+		judged:   s.Codes("peers_judged_total", "Verdicts on other nodes, by refusal code.", judgedCodes()...),
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -30,10 +29,17 @@ import (
 // Hardware is what the machine gives the node.
 type Hardware struct {
 	TPM      *tpm.TPM         // the node is its only user; who opened it closes it, after Serve
-	Reporter collect.Reporter // the confidential VM's firmware
+	Reporter collect.Reporter // the platform's firmware
 	EventLog []byte           // TCG event log of this boot
-	// Check says whether the platform is still fit to serve, beyond what the
-	// node checks itself. It may be nil. An error drains the node for good.
+	CCEL     []byte           // a TD's own event log; nil on other platforms
+	// IMALog, IMAGrowth and GPU are as in [collect.Collector]; nil where the
+	// machine has none.
+	IMALog    func() ([]byte, error)
+	IMAGrowth func(entries []byte) error
+	GPU       func(ctx context.Context, nonce [32]byte) ([]byte, error)
+	// Check says whether the platform is still fit to serve, beyond what
+	// [collect.Collector.SelfCheck] looks at. It may be nil. An error drains the
+	// node for good.
 	Check func(ctx context.Context) error
 }
 
@@ -51,7 +57,9 @@ type Node struct {
 	keys     *rek.Keys
 	gate     *gate
 	bucket   *bucket
+	attests  *bucket       // of quotes for callers' challenges
 	opening  chan struct{} // bounds who waits for the TPM
+	peers    *peers        // nil: judges nobody
 	meters   meters
 	reg      *prometheus.Registry
 	handler  http.Handler
@@ -61,7 +69,6 @@ type Node struct {
 	// Written by Start, before anything is served.
 	collector *collect.Collector
 	id        [32]byte
-	atStart   map[int][32]byte // the seal PCRs
 
 	mu      sync.RWMutex // guards what follows
 	started bool
@@ -70,7 +77,8 @@ type Node struct {
 	highest uint64 // newest epoch there ever was
 }
 
-// New checks cfg and returns a node that has touched nothing yet.
+// New checks cfg and returns a node that has touched nothing yet but its peers'
+// policy file.
 func New(cfg Config, hw Hardware, log *slog.Logger) (*Node, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
@@ -92,9 +100,13 @@ func New(cfg Config, hw Hardware, log *slog.Logger) (*Node, error) {
 		keys:    rek.New(hw.TPM, evidence.SealPCRs()),
 		gate:    newGate(cfg.Running, cfg.Queued),
 		bucket:  newBucket(cfg.Rate, cfg.Burst),
+		attests: newBucket(attestRate, attestBurst),
 		opening: make(chan struct{}, 64),
 		reg:     prometheus.NewRegistry(),
 		epochs:  make(map[uint64]*epoch),
+	}
+	if n.peers, err = newPeers(cfg.Peers); err != nil {
+		return nil, err
 	}
 	n.meters = newMeters(n.reg, n)
 	n.handler = n.routes()
@@ -108,6 +120,10 @@ func (n *Node) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/request", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.serveRequest)))
 	mux.Handle("GET /v1/health", httpx.RequirePeer(slices.Concat(n.cfg.Routers, n.cfg.Publishers), http.HandlerFunc(n.serveHealth)))
+	mux.Handle("POST /v1/attest", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.serveAttest)))
+	if n.peers != nil {
+		mux.Handle("POST /v1/peers", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.servePeers)))
+	}
 	mux.Handle("POST /v1/epoch", httpx.RequirePeer(n.cfg.Publishers, http.HandlerFunc(n.serveEpoch)))
 	mux.Handle("POST /v1/freshness", httpx.RequirePeer(n.cfg.Publishers, http.HandlerFunc(n.serveFreshness)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { httpx.Problem(w, http.StatusNotFound, "target") })
@@ -128,11 +144,13 @@ func (n *Node) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node: attestation key: %v", err)
 	}
-	if n.atStart, err = n.hw.TPM.ReadPCRs(ctx, evidence.SealPCRs()); err != nil {
-		return fmt.Errorf("node: %v", err)
-	}
 	n.collector = &collect.Collector{
-		TPM: n.hw.TPM, AK: ak, Reporter: n.hw.Reporter, EventLog: n.hw.EventLog, Config: n.measured,
+		TPM: n.hw.TPM, AK: ak, Reporter: n.hw.Reporter, EventLog: n.hw.EventLog, CCEL: n.hw.CCEL, Config: n.measured,
+		IMALog: n.hw.IMALog, IMAGrowth: n.hw.IMAGrowth, GPU: n.hw.GPU,
+	}
+	// The first self check takes the values that all later ones compare with.
+	if err := n.check(ctx); err != nil {
+		return fmt.Errorf("node: self check: %w", err)
 	}
 	n.id = n.collector.NodeID()
 	n.mu.Lock()
@@ -222,48 +240,6 @@ func (n *Node) erase() {
 		n.log.Error("keys were erased from memory; the TPM did not confirm its halves", "error", err)
 	}
 	n.engine.Close()
-}
-
-// watch checks the platform and drops what has expired, until ctx ends.
-func (n *Node) watch(ctx context.Context) {
-	t := time.NewTicker(min(n.cfg.SelfCheck, time.Second))
-	defer t.Stop()
-	for last := time.Now(); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-t.C:
-			n.prune()
-			if now.Sub(last) < n.cfg.SelfCheck && n.keys.Err() == nil {
-				continue
-			}
-			last = now
-			if err := n.check(ctx); err != nil && ctx.Err() == nil {
-				n.log.Error("self check failed: draining, keys erased", "error", err)
-				n.Drain()
-				return
-			}
-		}
-	}
-}
-
-// check is the self check. A TPM that is merely busy is no failure.
-func (n *Node) check(ctx context.Context) error {
-	if err := n.keys.Err(); err != nil {
-		return err
-	}
-	now, err := n.hw.TPM.ReadPCRs(ctx, evidence.SealPCRs())
-	switch {
-	case errors.Is(err, tpm.ErrBusy):
-	case err != nil:
-		return err
-	case !maps.Equal(now, n.atStart):
-		return tpm.ErrPCRMoved
-	}
-	if n.hw.Check == nil {
-		return nil
-	}
-	return n.hw.Check(ctx)
 }
 
 // Drain takes no more requests and erases the keys; requests that were opened

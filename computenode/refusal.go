@@ -73,6 +73,7 @@ var messages = map[string]string{
 	"request.type":           "The body must be application/json, not compressed.",
 	"request.conversation":   "A conversation secret has 16 to 256 characters.",
 	outcomeEngine:            "The inference engine failed. What came before is incomplete; the request may be sent again.",
+	errDraining.code:         "The node found itself changed and takes no more requests. This one was not run; it may be sent again.",
 	"rng":                    "The node cannot draw random numbers.",
 }
 

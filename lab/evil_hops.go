@@ -128,6 +128,9 @@ func serveRouterTwin(ctx context.Context, path string, ln net.Listener, log *slo
 	if err != nil {
 		return err
 	}
+	if cfg.Machines, err = machines(path); err != nil {
+		return err
+	}
 	cfg.Log = log
 	r, err := router.New(cfg)
 	if err != nil {

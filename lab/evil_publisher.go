@@ -212,7 +212,7 @@ func (p *publisherTwin) publish(ctx context.Context, now time.Time) error {
 		}
 	}
 	frame := publish.Epoch{Number: a.epoch, NotBefore: begin, NotAfter: begin.Add(p.cfg.Epoch), Beacon: p.log.Beacon(), Checkpoint: a.note}
-	st, pack, err := p.cfg.Compose(frame, listings, attestationtest.Policy(p.root))
+	st, pack, err := p.cfg.Compose(frame, listings, attestationtest.LabPolicy(p.root))
 	if err != nil {
 		return err
 	}

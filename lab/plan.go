@@ -222,6 +222,9 @@ func (p *plan) keys() error {
 	return os.WriteFile(p.keyConfigs, b, 0o644)
 }
 
+// policy is the file of which machines the lab's roles and clients accept.
+func (p *plan) policy() string { return filepath.Join(p.dir, "policy.json") }
+
 func (p *plan) logDir() string { return filepath.Join(p.dir, "log") }
 
 func (p *plan) log() error {
@@ -258,7 +261,7 @@ func (p *plan) configs() error {
 		case "publisher":
 			cfg, err = p.publisherConfig(s, listed, weights)
 		case "node":
-			cfg, err = p.nodeConfig(s, weights)
+			cfg, err = p.nodeConfig(s, weights, keys)
 		case "plain":
 			cfg, err = p.plainConfig(s)
 		case "engine":
@@ -320,7 +323,7 @@ func (p *plan) routerConfig(s *seat, nodes []string, keys *publish.Keys) (router
 	return router.Config{
 		Listen: addr(s), TLS: id, Trust: *keys.Trust(),
 		Publisher: p.seat("publisher").url, PublisherCA: p.public.ca(),
-		Nodes: nodes, Poll: 200 * time.Millisecond, Health: 100 * time.Millisecond, Grace: p.opts.Epoch / 4,
+		Nodes: nodes, Policy: p.policy(), Poll: 200 * time.Millisecond, Health: 100 * time.Millisecond, Grace: p.opts.Epoch / 4,
 	}, err
 }
 
@@ -334,7 +337,7 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin,
 		Epoch: p.opts.Epoch, Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
 		Nodes: nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
-		Policy: filepath.Join(p.dir, "policy.json"),
+		Policy: p.policy(),
 		Models: []publish.ModelConfig{{
 			Name: model.Name, Weights: hex.EncodeToString(weights[:]), Context: 512,
 			APIs: []string{"chat", "completions", "embeddings"},
@@ -342,7 +345,7 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 	}, err
 }
 
-func (p *plan) nodeConfig(s *seat, weights [32]byte) (computenode.Config, error) {
+func (p *plan) nodeConfig(s *seat, weights [32]byte, keys *publish.Keys) (computenode.Config, error) {
 	id, err := p.operator.issue(s.name, s.name+".sotto")
 	kind := "llama.cpp"
 	if p.opts.Engine == "" {
@@ -352,6 +355,7 @@ func (p *plan) nodeConfig(s *seat, weights [32]byte) (computenode.Config, error)
 		Listen: addr(s), TLS: id, Metrics: s.metrics, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
 		Simulated: true, Engine: computenode.EngineConfig{Address: p.engine, Kind: kind},
 		Epoch: p.opts.Epoch, Running: 64, Queued: 256,
+		Peers: computenode.PeersConfig{Policy: p.policy(), Trust: *keys.Trust()},
 	}, err
 }
 
@@ -361,11 +365,11 @@ func (p *plan) trust() error {
 	if err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(attestationtest.Policy(root), "", "  ")
+	b, err := json.MarshalIndent(attestationtest.LabPolicy(root), "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "policy.json"), b, 0o644); err != nil {
+	if err := os.WriteFile(p.policy(), b, 0o644); err != nil {
 		return err
 	}
 	keys, err := publish.OpenKeys(p.logDir(), origin)

@@ -11,16 +11,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/attestationtest"
-	"github.com/sotto-project/sotto/attestation/attestationtest/simtpm"
-	"github.com/sotto-project/sotto/attestation/collect/tpm"
 	"github.com/sotto-project/sotto/client"
 	"github.com/sotto-project/sotto/client/cli"
 	"github.com/sotto-project/sotto/client/proxy"
-	"github.com/sotto-project/sotto/computenode"
 	"github.com/sotto-project/sotto/internal/config"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/lab/engine"
@@ -118,12 +115,25 @@ func serveRouter(ctx context.Context, path string, lns []net.Listener, log *slog
 	if err != nil {
 		return err
 	}
+	if cfg.Machines, err = machines(path); err != nil {
+		return err
+	}
 	cfg.Log = log
 	r, err := router.New(cfg)
 	if err != nil {
 		return err
 	}
 	return r.ServeOn(ctx, lns[0])
+}
+
+// machines is the lab's policy with its simulated hardware root, which no file
+// can name, for roles that judge nodes.
+func machines(path string) (*attestation.Policy, error) {
+	root, err := attestationtest.OpenRoot(hardwareDir(path))
+	if err != nil {
+		return nil, err
+	}
+	return attestationtest.LabPolicy(root), nil
 }
 
 // servePublisher runs the publisher with the lab's simulated hardware root in
@@ -133,53 +143,15 @@ func servePublisher(ctx context.Context, path string, lns []net.Listener, log *s
 	if err != nil {
 		return err
 	}
-	root, err := attestationtest.OpenRoot(hardwareDir(path))
+	policy, err := machines(path)
 	if err != nil {
 		return err
 	}
-	p, err := publish.Open(cfg, attestationtest.Policy(root), log)
+	p, err := publish.Open(cfg, policy, log)
 	if err != nil {
 		return err
 	}
 	return p.ServeOn(ctx, lns[0])
-}
-
-// serveNode runs a node on simulated hardware: a TPM in software, a chip under
-// the lab's root, a boot that never happened.
-func serveNode(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
-	cfg, err := config.Load[computenode.Config](path)
-	if err != nil {
-		return err
-	}
-	hw, err := simulatedHardware(ctx, hardwareDir(path))
-	if err != nil {
-		return err
-	}
-	defer hw.TPM.Close()
-	n, err := computenode.New(cfg, hw, log)
-	if err != nil {
-		return err
-	}
-	return n.ServeOn(ctx, lns[0])
-}
-
-func simulatedHardware(ctx context.Context, dir string) (computenode.Hardware, error) {
-	var hw computenode.Hardware
-	root, err := attestationtest.OpenRoot(dir)
-	if err != nil {
-		return hw, err
-	}
-	chip, err := root.NewChip(fmt.Sprintf("SIMULATED chip %d", os.Getpid()))
-	if err != nil {
-		return hw, err
-	}
-	sim, err := simtpm.OpenSimulator()
-	if err != nil {
-		return hw, err
-	}
-	hw = computenode.Hardware{TPM: tpm.New(sim), Reporter: chip}
-	hw.EventLog, err = attestationtest.Boot(ctx, hw.TPM)
-	return hw, err
 }
 
 // engineConfig is the engine's part of the lab.

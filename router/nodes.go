@@ -19,9 +19,15 @@ import (
 // healthTimeout bounds one look at a node.
 const healthTimeout = 5 * time.Second
 
+// A place is where one node is reached.
+type place struct {
+	request, attest, peers *url.URL
+}
+
 // A node is one configured address. Only Check touches what it found there.
 type node struct {
-	health, request *url.URL
+	health *url.URL
+	place  place
 
 	id     [32]byte
 	up     bool
@@ -50,7 +56,7 @@ func (r *Router) Check(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // our own end is no news about nodes
 	}
-	byID := map[[32]byte]*url.URL{}
+	byID := map[[32]byte]*place{}
 	// Addresses that had their id before come first: a newcomer that claims
 	// the same id cannot draw its requests away while the owner answers.
 	for _, had := range []bool{true, false} {
@@ -62,7 +68,7 @@ func (r *Router) Check(ctx context.Context) {
 				errs[i] = errors.New("its id answers at another address already")
 				continue
 			}
-			byID[ids[i]] = n.request
+			byID[ids[i]] = &n.place
 		}
 	}
 	for i, n := range r.nodes {
@@ -114,5 +120,5 @@ func (r *Router) health(w http.ResponseWriter, _ *http.Request) {
 		state = "ready"
 	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"state":%q,"epoch":%d,"nodes":%d}`, state, ro.newest, up)
+	fmt.Fprintf(w, `{"state":%q,"epoch":%d,"nodes":%d,"verified":%d}`, state, ro.newest, up, ro.vetted(time.Now()))
 }

@@ -212,6 +212,8 @@ func (r *Router) route(ctx context.Context, w http.ResponseWriter, req *http.Req
 	r.refuse(w, http.StatusServiceUnavailable, "node.busy")
 }
 
+// errNoAddress is also for a node that does not prove itself: to requests it is
+// not there.
 var errNoAddress = errors.New("router: node has no address")
 
 func (j *job) ask(i int) wire.Ask {
@@ -221,10 +223,12 @@ func (j *job) ask(i int) wire.Ask {
 // send gives candidate i what is for it: the common part, the hashes, its own
 // entry, the body. No header of the client's travels: these are all there are.
 func (r *Router) send(ctx context.Context, j *job, i int, body io.Reader) (*http.Response, error) {
-	u := (*r.byID.Load())[j.header.Entries[i].NodeID]
-	if u == nil {
+	id := j.header.Entries[i].NodeID
+	at := (*r.byID.Load())[id]
+	if at == nil || !r.vetted(j.block.Epoch, id) {
 		return nil, errNoAddress
 	}
+	u := at.request
 	out := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, ProtoMajor: 1, ProtoMinor: 1,
 		Body: j.upload(i, body), ContentLength: -1,

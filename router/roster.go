@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
+	verifier "github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -26,6 +27,7 @@ type roster struct {
 	epochs    map[uint64]*epoch
 	newest    uint64 // highest epoch of epochs
 	freshness []byte // as fetched; nil before the first
+	standings map[standingKey]standing
 }
 
 // An epoch is one verified statement with its pack.
@@ -34,6 +36,8 @@ type epoch struct {
 	statement *statement.Statement
 	keys      map[[32]byte]ed25519.PublicKey // of the roster's nodes
 	pack      []byte                         // as fetched
+	opened    *statement.Pack                // the same; nil if its checkpoint does not verify
+	point     *transparency.Checkpoint       // of the pack
 }
 
 // open reports whether requests sealed to the epoch's keys are routed at now.
@@ -63,6 +67,7 @@ func (r *Router) Poll(ctx context.Context) error {
 		next.epochs = map[uint64]*epoch{}
 	}
 	err := r.poll(ctx, next)
+	r.vet(next, old, time.Now())
 	for n, e := range next.epochs {
 		// An epoch that is over stays for its grace; the one before the
 		// newest stays as the other end of the beacon's chain.
@@ -187,6 +192,12 @@ func (r *Router) unpack(ctx context.Context, e *epoch) error {
 		e.keys[n.ID] = rec.NodeKey
 	}
 	e.pack = raw
+	if e.opened, e.point, err = verifier.OpenPack(&r.config.Trust, e.statement, raw); err != nil {
+		// Served all the same: it is public, and what a client refuses it for is
+		// the client's to say. Nobody in it is given requests.
+		r.config.Log.Warn("pack: no node of it can be verified", "epoch", e.statement.Epoch, "err", err)
+		e.opened = nil
+	}
 	return nil
 }
 

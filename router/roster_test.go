@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation/attestationtest"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/router"
 	"github.com/sotto-project/sotto/transparency"
@@ -49,7 +51,7 @@ func TestPackAndFreshnessAreServedAsFetched(t *testing.T) {
 			t.Errorf("%s: %d", path, code)
 		}
 	}
-	if code, b := w.get("/v1/health"); code != 200 || string(b) != `{"state":"ready","epoch":1,"nodes":2}` {
+	if code, b := w.get("/v1/health"); code != 200 || string(b) != `{"state":"ready","epoch":1,"nodes":2,"verified":2}` {
 		t.Errorf("health: %d %q", code, b)
 	}
 }
@@ -209,7 +211,9 @@ func TestLogNamesNoRequest(t *testing.T) {
 func TestConfigsThatAreRefused(t *testing.T) {
 	w := newWorld(t, 1, nil)
 	id := must(w.ca.Issue("r.sotto"))
-	good := router.Config{TLS: id, Publisher: "https://p.example", Trust: w.pub.trust(), Nodes: []string{"https://n.example"}}
+	good := router.Config{
+		TLS: id, Publisher: "https://p.example", Trust: w.pub.trust(), Nodes: []string{"https://n.example"}, Machines: attestationtest.Policy(hardware()),
+	}
 	if _, err := router.New(good); err != nil {
 		t.Fatal(err)
 	}
@@ -222,6 +226,10 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		"no certificate":      func(c *router.Config) { c.TLS = httpx.TLS{CA: id.CA} },
 		"no roots":            func(c *router.Config) { c.TLS.CA = "" },
 		"too many candidates": func(c *router.Config) { c.MaxCandidates = 9 },
+		"no policy":           func(c *router.Config) { c.Machines = nil },
+		"no policy file":      func(c *router.Config) { c.Machines, c.Policy = nil, filepath.Join(t.TempDir(), "x") },
+		"not a policy":        func(c *router.Config) { c.Machines, c.Policy = nil, id.Key },
+		"a group too large":   func(c *router.Config) { c.PeerGroup = 65 },
 		"bounds swapped":      func(c *router.Config) { c.MinCandidates, c.MaxCandidates = 3, 2 },
 	} {
 		c := good
@@ -240,6 +248,7 @@ func TestServeLooksAroundByItself(t *testing.T) {
 	r := must(router.New(router.Config{
 		TLS: must(w.ca.Issue("router.sotto", "127.0.0.1")), Publisher: "https://" + addr, PublisherCA: w.ca.File(), Trust: w.pub.trust(),
 		Nodes: []string{w.nodes[0].url, w.nodes[1].url}, Poll: 20 * time.Millisecond, Health: 20 * time.Millisecond,
+		Machines: attestationtest.Policy(hardware()),
 	}))
 	raddr, _ := serve(t, r.ServeOn)
 	w.url = "https://" + raddr
@@ -252,11 +261,11 @@ func TestServeLooksAroundByItself(t *testing.T) {
 		}
 		t.Errorf("never %s", want)
 	}
-	until(`{"state":"ready","epoch":1,"nodes":2}`)
+	until(`{"state":"ready","epoch":1,"nodes":2,"verified":2}`)
 	w.pub.publish(w.nodes, time.Now(), time.Now().Add(time.Hour))
-	until(`{"state":"ready","epoch":2,"nodes":2}`)
+	until(`{"state":"ready","epoch":2,"nodes":2,"verified":2}`)
 	w.nodes[0].stop()
-	until(`{"state":"ready","epoch":2,"nodes":1}`)
+	until(`{"state":"ready","epoch":2,"nodes":1,"verified":2}`)
 }
 
 // TestFreshnessIsFetchedWhateverElseFails: a next epoch that cannot be had does

@@ -7,8 +7,9 @@
 // request at most once. The specification is docs/spec/routing.md.
 //
 // The roster comes from the public log alone: a node is known when the epoch's
-// statement names it, and reached at the address from which it says so. The
-// router signs nothing and keeps nothing of a request.
+// statement names it, reached at the address from which it says so, and given
+// requests while the evidence that is public about it satisfies the router's
+// own policy. The router signs nothing and keeps nothing of a request.
 package router
 
 import (
@@ -23,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/transparency"
@@ -45,6 +47,16 @@ type Config struct {
 	PublisherCA string `yaml:"publisher_ca"`
 	// Trust is the log, and the witnesses, whose statements make the roster.
 	Trust transparency.Trust `yaml:"trust"`
+	// Policy is a JSON file: which machines requests may go to. A node that does
+	// not prove itself under it gets none. Clients judge by their own; this one
+	// protects the operator's name. Required.
+	Policy string `yaml:"policy"`
+	// Machines is the policy in place of the file, for the lab and tests: no
+	// file can name roots.
+	Machines *attestation.Policy `yaml:"-"`
+	// PeerGroup is how many others each node is asked to verify, 1 to 64. Nodes
+	// that have no policy for it are not asked. Default 8.
+	PeerGroup int `yaml:"peer_group"`
 	// Nodes are the base addresses of nodes, as "https://10.0.0.7:8443". Which
 	// node answers there, the node says itself.
 	Nodes []string `yaml:"nodes"`
@@ -84,21 +96,33 @@ type Router struct {
 	server    http.Handler
 	counts    counts
 
-	roster atomic.Pointer[roster]                // replaced whole by Poll
-	byID   atomic.Pointer[map[[32]byte]*url.URL] // replaced whole by Check; values are request URLs
+	judge *judge
+
+	roster   atomic.Pointer[roster]              // replaced whole by Poll
+	byID     atomic.Pointer[map[[32]byte]*place] // replaced whole by Check
+	verdicts atomic.Pointer[[]byte]              // replaced whole by CrossVerify: list of wire.PeerVerdict
 
 	polling  sync.Mutex // one Poll at a time
 	checking sync.Mutex // one Check at a time
+	crossing sync.Mutex // one CrossVerify at a time
+	crossed  crossed    // owned by whoever holds crossing
+	asking   chan struct{}
 }
 
-// New checks c and reads the key files it names. It does not listen or dial.
+// New checks c and reads the files it names: keys and policy. It does not
+// listen or dial.
 func New(c Config) (*Router, error) {
-	if err := defaults(&c); err != nil {
+	err := defaults(&c)
+	if err != nil {
 		return nil, err
 	}
-	r := &Router{config: c}
+	r := &Router{config: c, asking: make(chan struct{}, maxAsking)}
 	r.roster.Store(&roster{})
-	r.byID.Store(&map[[32]byte]*url.URL{})
+	r.byID.Store(&map[[32]byte]*place{})
+	r.verdicts.Store(new([]byte))
+	if r.judge, err = openJudge(c); err != nil {
+		return nil, err
+	}
 	tc, err := c.TLS.Client(c.NodeName)
 	if err != nil {
 		return nil, fmt.Errorf("router: %w", err)
@@ -112,7 +136,9 @@ func New(c Config) (*Router, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.nodes = append(r.nodes, &node{health: base.JoinPath("/v1/health"), request: base.JoinPath("/v1/request")})
+		r.nodes = append(r.nodes, &node{health: base.JoinPath("/v1/health"), place: place{
+			request: base.JoinPath("/v1/request"), attest: base.JoinPath("/v1/attest"), peers: base.JoinPath("/v1/peers"),
+		}})
 	}
 	base, err := origin("publisher", c.Publisher)
 	if err != nil {
@@ -169,6 +195,9 @@ func defaults(c *Config) error {
 	if len(c.Peers) == 0 {
 		c.Peers = []string{"gateway.sotto"}
 	}
+	if c.PeerGroup == 0 {
+		c.PeerGroup = 8
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -177,9 +206,14 @@ func defaults(c *Config) error {
 		return fmt.Errorf("router: min_candidates and max_candidates: want 1 to %d", wire.MaxCandidates)
 	case len(c.Nodes) == 0:
 		return errors.New("router: nodes: none")
+	case c.PeerGroup < 1 || c.PeerGroup > maxGroup:
+		return fmt.Errorf("router: peer_group: want 1 to %d", maxGroup)
 	}
 	if err := c.Trust.Validate(); err != nil {
 		return fmt.Errorf("router: trust: %w", err)
+	}
+	if c.Policy == "" && c.Machines == nil {
+		return errors.New("router: policy: required: which machines may requests go to?")
 	}
 	return nil
 }
@@ -204,6 +238,8 @@ func (r *Router) routes() http.Handler {
 	mux.HandleFunc("POST /v1/request", r.request)
 	mux.HandleFunc("GET /v1/pack/{epoch}", r.pack)
 	mux.HandleFunc("GET /v1/freshness", r.freshness)
+	mux.HandleFunc("GET /v1/peers", r.peers)
+	mux.HandleFunc("POST /v1/attest", r.attest)
 	mux.HandleFunc("GET /v1/health", r.health)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		r.refuse(w, http.StatusNotFound, "path")
@@ -239,6 +275,7 @@ func (r *Router) ServeOn(ctx context.Context, ln net.Listener) error {
 	}()
 	loops.Go(func() { every(ctx, r.config.Poll, func() bool { return r.Poll(ctx) == nil }) })
 	loops.Go(func() { every(ctx, r.config.Health, func() bool { r.Check(ctx); return true }) })
+	loops.Go(func() { every(ctx, r.config.Poll, func() bool { r.CrossVerify(ctx); return true }) })
 	return httpx.Serve(ctx, ln, s)
 }
 

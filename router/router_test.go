@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/wire"
@@ -460,26 +458,6 @@ func TestBulkKeepsMemoryFlat(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-func TestMetricsAreAFixedList(t *testing.T) {
-	w := newWorld(t, 1, nil)
-	reg := prometheus.NewRegistry()
-	w.router.Register(reg)
-	w.answered(w.header(w.epoch, w.ids()...), []byte("x"), false)
-	fs := must(reg.Gather())
-	got := map[string]float64{}
-	for _, f := range fs {
-		for _, m := range f.Metric {
-			if len(m.Label) != 0 {
-				t.Errorf("%s has labels", f.GetName())
-			}
-			got[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	if len(got) != 10 || got["sotto_router_requests_total"] != 1 || got["sotto_router_answered_total"] != 1 || got["sotto_router_nodes_up"] != 1 || got["sotto_router_epoch"] != 1 {
-		t.Errorf("got %v", got)
-	}
-}
 
 func TestRequestsAreBounded(t *testing.T) {
 	w := newWorld(t, 1, func(c *router.Config) { c.MaxConcurrent = 1 })

@@ -5,6 +5,7 @@ package router_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -15,12 +16,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation/attestationtest"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/httpx/httpxtest"
@@ -68,8 +71,15 @@ func serveTLS(t testing.TB, id httpx.TLS, mutual bool, h http.Handler) (string, 
 	return serve(t, func(ctx context.Context, ln net.Listener) error { return httpx.Serve(ctx, ln, s) })
 }
 
+// hardware is the SIMULATED root of all nodes; its keys take longer than all else.
+var hardware = sync.OnceValue(func() *attestationtest.Root { return must(attestationtest.GenerateRoot()) })
+
+var weights = sha256.Sum256([]byte("SIMULATED weights"))
+
 // A node is a fake: it checks what it is given and answers with hashes of it.
+// Its evidence is that of SIMULATED hardware.
 type node struct {
+	hw   *attestationtest.Node
 	id   [32]byte
 	key  ed25519.PrivateKey
 	url  string
@@ -81,11 +91,15 @@ type node struct {
 	// answer, when set, replaces everything after the header was read.
 	answer atomic.Pointer[func(w http.ResponseWriter, r *http.Request, ask wire.Ask)]
 	heads  chan http.Header
+	attest atomic.Pointer[http.HandlerFunc]
+	peers  atomic.Pointer[http.HandlerFunc]
 }
 
 func newNode(t testing.TB, ca *httpxtest.CA, n int) *node {
 	name := fmt.Sprintf("node%d.sotto", n)
-	nd := &node{id: sha256.Sum256([]byte(name)), key: key(name), heads: make(chan http.Header, 100)}
+	config := must(attestationtest.Config("toy", weights).Append(nil))
+	hw := must(attestationtest.NewNode(hardware(), attestationtest.NodeSpec{Name: name, Config: config}))
+	nd := &node{hw: hw, id: hw.ID(), key: hw.NodeKey, heads: make(chan http.Header, 100)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/health", func(w http.ResponseWriter, r *http.Request) {
 		id := nd.id
@@ -95,6 +109,15 @@ func newNode(t testing.TB, ca *httpxtest.CA, n int) *node {
 		json.NewEncoder(w).Encode(map[string]any{"state": "ready", "node": hex.EncodeToString(id[:]), "epoch": 1})
 	})
 	mux.HandleFunc("POST /v1/request", nd.request)
+	for path, h := range map[string]*atomic.Pointer[http.HandlerFunc]{"POST /v1/attest": &nd.attest, "POST /v1/peers": &nd.peers} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if f := h.Load(); f != nil {
+				(*f)(w, r)
+				return
+			}
+			httpx.Problem(w, http.StatusNotFound, "target")
+		})
+	}
 	addr, stop := serveTLS(t, must(ca.Issue(name, "127.0.0.1")), true, httpx.RequirePeer([]string{"router.sotto"}, mux))
 	nd.url, nd.stop = "https://"+addr, stop
 	return nd
@@ -168,8 +191,16 @@ type publisher struct {
 
 	tree    transparency.Tree
 	leaves  [][]byte
+	listed  []listed
 	signer  *transparency.Signer
 	witness *transparency.Cosigner
+}
+
+// listed is one node in one epoch, with its evidence's digest.
+type listed struct {
+	epoch  uint64
+	node   *node
+	digest [32]byte
 }
 
 func newPublisher() *publisher {
@@ -206,6 +237,35 @@ func (p *publisher) sign() []byte {
 	return must(s.Append(nil))
 }
 
+// note is a checkpoint of the log as it stands, cosigned at a time.
+func (p *publisher) note(at time.Time) []byte {
+	n := p.tree.Size()
+	return must(p.witness.Cosign(p.signer.Sign(n, must(p.tree.Root(n))), at))
+}
+
+// refresh publishes freshness evidence over a checkpoint cosigned at a time, of
+// all nodes but those left out.
+func (p *publisher) refresh(at time.Time, but ...*node) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refreshLocked(at, but...)
+}
+
+func (p *publisher) refreshLocked(at time.Time, but ...*node) {
+	list := &statement.Freshness{Checkpoint: p.note(at)}
+	for _, l := range p.listed {
+		if slices.Contains(but, l.node) {
+			continue
+		}
+		b := must(must(l.node.hw.Freshness(l.digest, sha256.Sum256(list.Checkpoint))).Append(nil))
+		list.Items = append(list.Items, statement.Fresh{Epoch: l.epoch, NodeID: l.node.id, Bundle: b})
+	}
+	slices.SortFunc(list.Items, func(a, b statement.Fresh) int {
+		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), bytes.Compare(a.NodeID[:], b.NodeID[:]))
+	})
+	p.files["/v1/freshness"] = must(list.Append(nil))
+}
+
 // publish appends the next epoch's statement with the nodes, and its pack.
 func (p *publisher) publish(nodes []*node, from, to time.Time) uint64 {
 	p.mu.Lock()
@@ -217,14 +277,19 @@ func (p *publisher) publish(nodes []*node, from, to time.Time) uint64 {
 		st.Beacon = statement.LeafHash(p.leaves[epoch-1])
 	}
 	pack := &statement.Pack{Epoch: epoch}
+	if epoch > 0 {
+		pack.Checkpoint = p.note(time.Now())
+	}
 	if len(nodes) == 0 {
 		st.Empty = true
 		st.NextPublic, st.NotAfter = st.NotBefore, st.NotBefore
 	} else {
 		st.GatewayKeys = [][]byte{{1}}
-		st.Models = []statement.Model{{Name: "toy", Context: 1, APIs: 1}}
+		st.Models = []statement.Model{{Name: "toy", Weights: weights, Context: 1, APIs: 1}}
 		for _, n := range nodes {
-			rec := &statement.Record{NodeID: n.id, Epoch: epoch, REK: []byte{1}, NodeKey: n.key.Public().(ed25519.PublicKey), EvidenceDigest: pack.Add([]byte("evidence of " + string(n.id[:])))}
+			b := must(must(n.hw.Epoch(epoch, sha256.Sum256(pack.Checkpoint))).Append(nil))
+			rec := &statement.Record{NodeID: n.id, Epoch: epoch, REK: n.hw.REK(), NodeKey: n.hw.Public(), EvidenceDigest: pack.Add(b)}
+			p.listed = append(p.listed, listed{epoch, n, rec.EvidenceDigest})
 			st.Nodes = append(st.Nodes, statement.Node{ID: n.id, Record: pack.Add(must(rec.Append(nil)))})
 		}
 		sortNodes(st.Nodes)
@@ -238,7 +303,7 @@ func (p *publisher) publish(nodes []*node, from, to time.Time) uint64 {
 	p.files[fmt.Sprint("/v1/statement/", epoch)] = signed
 	p.files["/v1/statement/latest"] = signed
 	p.files[fmt.Sprint("/v1/pack/", epoch)] = must(pack.Append(nil))
-	p.files["/v1/freshness"] = must((&statement.Freshness{Checkpoint: []byte("note")}).Append(nil))
+	p.refreshLocked(time.Now())
 	return epoch
 }
 
@@ -274,7 +339,7 @@ func newWorld(t testing.TB, n int, tune func(*router.Config)) *world {
 	addr, _ := serveTLS(t, must(w.ca.Issue("log.sotto", "127.0.0.1")), false, w.pub)
 	c := router.Config{
 		TLS: must(w.ca.Issue("router.sotto", "127.0.0.1")), Publisher: "https://" + addr, PublisherCA: w.ca.File(),
-		Trust: w.pub.trust(), Poll: time.Hour, Health: time.Hour,
+		Trust: w.pub.trust(), Poll: time.Hour, Health: time.Hour, Machines: attestationtest.Policy(hardware()),
 	}
 	for _, n := range w.nodes {
 		c.Nodes = append(c.Nodes, n.url)

@@ -53,7 +53,7 @@ func UsageError(err error) error { return &usageError{err} }
 func Commands(load Loader, trust string) []*cobra.Command {
 	e := &env{load: load}
 	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify()}
-	for _, c := range cmds {
+	for _, c := range append(cmds[:len(cmds):len(cmds)], under(cmds)...) {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
 		c.SilenceUsage, c.SilenceErrors = true, true
@@ -69,6 +69,15 @@ func Commands(load Loader, trust string) []*cobra.Command {
 	return cmds
 }
 
+// under returns the commands below others: they take the same flags.
+func under(cmds []*cobra.Command) []*cobra.Command {
+	var out []*cobra.Command
+	for _, c := range cmds {
+		out = append(out, c.Commands()...)
+	}
+	return out
+}
+
 // env is what the commands share.
 type env struct {
 	load    Loader
@@ -76,17 +85,29 @@ type env struct {
 	shaping string
 }
 
-func (e *env) client() (*client.Client, error) {
+func (e *env) config() (client.Config, error) {
 	if e.trust == "" {
-		return nil, &usageError{errors.New("no trust file; name one with --trust (docs/trust-file.md shows one)")}
+		return client.Config{}, &usageError{errors.New("no trust file; name one with --trust (docs/trust-file.md shows one)")}
 	}
 	cfg, err := e.load(e.trust)
 	if err != nil {
-		return nil, &usageError{err}
+		return client.Config{}, &usageError{err}
 	}
 	if e.shaping != "" {
 		cfg.Shaping = e.shaping
 	}
+	return cfg, nil
+}
+
+func (e *env) client() (*client.Client, error) { return e.clientWith(nil) }
+
+// clientWith makes a client that tells how far it is.
+func (e *env) clientWith(progress func(done, total int)) (*client.Client, error) {
+	cfg, err := e.config()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Progress = progress
 	return client.New(cfg)
 }
 

@@ -64,7 +64,7 @@ func LoadTrust(path string) (client.Config, error) {
 	if err != nil {
 		return none, fmt.Errorf("%s: %v", beside(t.Policy), err)
 	}
-	policy.Roots = attestation.AMDRoots()
+	policy.Roots = attestation.VendorRoots()
 	cfg := client.Config{
 		Relays:     t.Relays,
 		Trust:      t.Log,

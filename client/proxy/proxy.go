@@ -72,7 +72,7 @@ func CheckListen(addr, token string) (wide bool, err error) {
 }
 
 // Paths lists what the proxy serves under /v1.
-var Paths = []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models"}
+var Paths = []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/v1/attest"}
 
 // Handler serves the OpenAI-compatible routes.
 func (p *Proxy) Handler() http.Handler {
@@ -80,6 +80,7 @@ func (p *Proxy) Handler() http.Handler {
 	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings"} {
 		mux.HandleFunc("POST "+path, p.forward)
 	}
+	mux.HandleFunc("POST /v1/attest", p.attest)
 	mux.HandleFunc("GET /v1/models", p.models)
 	mux.HandleFunc("GET /v1/models/{id...}", p.model)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

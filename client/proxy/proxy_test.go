@@ -4,6 +4,7 @@
 package proxy_test
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -76,6 +77,11 @@ func TestStrangers(t *testing.T) {
 			r.Host = "localhost:1"
 			return r
 		},
+	}
+	faces["attest"] = func() *http.Request {
+		r := httptest.NewRequest("POST", "/v1/attest", strings.NewReader(`{"node":"`+hexID(w.Nodes[0])+`"}`))
+		r.Host = "127.0.0.1:1"
+		return r
 	}
 	control := map[string]func() *http.Request{
 		"health": func() *http.Request { r := httptest.NewRequest("GET", "/health", nil); r.Host = "[::1]:1"; return r },
@@ -358,4 +364,58 @@ func TestModelsAndReport(t *testing.T) {
 			}
 		})
 	})
+}
+
+func hexID(n *clienttest.Node) string {
+	id := n.ID()
+	return hex.EncodeToString(id[:])
+}
+
+// TestAttestAndPeers: both are there for this machine's programs, in JSON and
+// in words, and a refusal has a status of its own.
+func TestAttestAndPeers(t *testing.T) {
+	w := clienttest.Start(t, 3)
+	w.Cross()
+	p := newProxy(t, w, nil)
+	ask := func(h http.Handler, method, path, body, accept string) (int, string, string) {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Host = "localhost:1"
+		r.Header.Set("Accept", accept)
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		var v struct {
+			Node  struct{ ID, Code string }
+			Error struct{ Code string }
+		}
+		json.Unmarshal(rec.Body.Bytes(), &v)
+		return rec.Code, rec.Body.String(), v.Node.ID + v.Node.Code + v.Error.Code
+	}
+	id := hexID(w.Nodes[0])
+	for name, h := range map[string]http.Handler{"api": p.Handler(), "control": p.Control()} {
+		if status, body, got := ask(h, "POST", "/v1/attest", `{"node":"`+id[:16]+`"}`, ""); status != 200 || got != id || !strings.Contains(body, `"challenge"`) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if status, body, _ := ask(p.Control(), "POST", "/v1/attest", `{"node":"`+id+`"}`, "text/plain"); status != 200 || !strings.Contains(body, "reappears") {
+		t.Errorf("%d %s", status, body)
+	}
+	for body, code := range map[string]string{
+		`{"node":"zz"}`: client.CodeNode, `{}`: client.CodeNode, `x`: client.CodeRequest, `{"node":"aa","challenge":"00"}`: client.CodeRequest,
+	} {
+		if status, _, got := ask(p.Handler(), "POST", "/v1/attest", body, ""); status != 400 || got != code {
+			t.Errorf("%s: %d %s", body, status, got)
+		}
+	}
+	if status, body, _ := ask(p.Control(), "GET", "/peers", "", ""); status != 200 || strings.Count(body, `"state":"verified"`) != 9 {
+		t.Errorf("%d %s", status, body)
+	}
+	w.Nodes[0].Harm()
+	if status, _, got := ask(p.Control(), "POST", "/v1/attest", `{"node":"`+id+`"}`, ""); status != 502 || got != id+"att.pcr.value" {
+		t.Errorf("a refused node: %d %s", status, got)
+	}
+	w.Refresh(w.Log.Last().Epoch)
+	w.Cross()
+	if status, body, _ := ask(p.Control(), "GET", "/peers", "", "text/plain"); status != 502 || !strings.Contains(body, "refuses "+id[:8]) {
+		t.Errorf("a refused peer: %d %s", status, body)
+	}
 }

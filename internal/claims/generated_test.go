@@ -147,6 +147,8 @@ func kind(e ast.Expr) string {
 			return "map"
 		}
 		return strings.TrimRight(e.Name, "0123456789")
+	case *ast.StarExpr: // tells an absent value from zero
+		return kind(e.X)
 	case *ast.ArrayType:
 		return "list"
 	case *ast.MapType:

@@ -93,9 +93,9 @@ func target(h *bhttp.RequestHead) string {
 func routerPath(method, path string) bool {
 	switch method {
 	case http.MethodPost:
-		return path == "/v1/request"
+		return path == "/v1/request" || path == "/v1/attest"
 	case http.MethodGet:
-		if path == "/v1/freshness" {
+		if path == "/v1/freshness" || path == "/v1/peers" {
 			return true
 		}
 		epoch, ok := strings.CutPrefix(path, "/v1/pack/")

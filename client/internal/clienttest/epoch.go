@@ -123,6 +123,9 @@ func (w *World) Look() {
 	w.router.Check(context.Background())
 }
 
+// Cross makes the router have its nodes judge one another.
+func (w *World) Cross() { w.router.CrossVerify(context.Background()) }
+
 // Fork makes another statement for the newest epoch, signed by the log's own
 // keys, and returns its signed bytes: what an operator would show to some.
 func (w *World) Fork(e Edit) []byte {

@@ -5,12 +5,15 @@ package clienttest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/sotto-project/sotto/attestation/attestationtest"
 	"github.com/sotto-project/sotto/attestation/evidence"
@@ -20,6 +23,8 @@ import (
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/ohttp/bhttp"
 	"github.com/sotto-project/sotto/transparency/publish"
+	"github.com/sotto-project/sotto/transparency/roster"
+	"github.com/sotto-project/sotto/transparency/roster/rostertest"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -31,6 +36,7 @@ type Node struct {
 	hw     *attestationtest.Node
 	hop    *Hop
 	digest [32]byte // of its epoch evidence
+	world  *World
 
 	mu     sync.Mutex
 	key    *recipient.PrivateKey
@@ -52,7 +58,7 @@ type Exchange struct {
 }
 
 func (w *World) newNode(i int) *Node {
-	n := &Node{Name: fmt.Sprintf("node-%d", i+1)}
+	n := &Node{Name: fmt.Sprintf("node-%d", i+1), world: w}
 	config, err := attestationtest.Config(Model, weights).Append(nil)
 	w.must(err)
 	n.hw, err = attestationtest.NewNode(w.Roots, attestationtest.NodeSpec{Name: n.Name, Config: config})
@@ -135,6 +141,10 @@ func (n *Node) serve(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(map[string]any{"state": "ready", "node": hex.EncodeToString(id[:]), "epoch": 1})
 	case "/v1/request":
 		n.request(w, r)
+	case "/v1/attest":
+		n.attest(w, r)
+	case "/v1/peers":
+		n.judge(w, r)
 	default:
 		httpx.Problem(w, http.StatusNotFound, "target")
 	}
@@ -175,6 +185,110 @@ func (n *Node) request(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/sotto-response")
 	answer(x)
+}
+
+// Quote is freshness evidence over a challenge, and an epoch's evidence.
+func (n *Node) Quote(challenge, digest [32]byte) []byte {
+	b, err := rostertest.Challenge(n.hw, digest, challenge)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// Digest is that of the node's evidence of the newest epoch.
+func (n *Node) Digest() [32]byte { return n.digest }
+
+// Key is the node's signing key of the newest epoch.
+func (n *Node) Key() ed25519.PrivateKey { return n.hw.NodeKey }
+
+// Harm changes the node's software while it runs.
+func (n *Node) Harm() {
+	if err := n.hw.TPM.Extend(context.Background(), 11, [32]byte{1}); err != nil {
+		panic(err)
+	}
+}
+
+// An AttestQuestion is the body of POST /v1/attest, an AttestAnswer the answer.
+type (
+	AttestQuestion struct {
+		Epoch     uint64 `json:"epoch"`
+		Challenge []byte `json:"challenge"`
+	}
+	AttestAnswer struct {
+		Epoch     uint64 `json:"epoch"`
+		Evidence  []byte `json:"evidence"`
+		Freshness []byte `json:"freshness"`
+	}
+)
+
+func (n *Node) attest(w http.ResponseWriter, r *http.Request) {
+	var q AttestQuestion
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil || len(q.Challenge) != 32 {
+		httpx.Problem(w, http.StatusBadRequest, "attest.format")
+		return
+	}
+	Answer(w, AttestAnswer{q.Epoch, n.digest[:], n.Quote([32]byte(q.Challenge), n.digest)})
+}
+
+// Answer sends JSON with its length.
+func Answer(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.Write(b)
+}
+
+// judge answers POST /v1/peers under the world's policy.
+func (n *Node) judge(w http.ResponseWriter, r *http.Request) {
+	httpx.LimitBody(w, r, 64<<20)
+	var q struct {
+		Statement, Pack, Freshness []byte
+		Peers                      [][]byte
+	}
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		httpx.Problem(w, http.StatusBadRequest, "peers.format")
+		return
+	}
+	v, err := n.view(q.Statement, q.Pack, q.Freshness)
+	if err != nil {
+		httpx.Problem(w, http.StatusBadRequest, "peers.refused")
+		return
+	}
+	judge := roster.NewJudge(attestationtest.Policy(n.world.Roots), nil)
+	var list []wire.PeerVerdict
+	for _, id := range q.Peers {
+		row, _ := v.Statement.Node([32]byte(id))
+		p := wire.PeerVerdict{Epoch: v.Statement.Epoch, Verifier: n.ID(), Subject: row.ID, Policy: judge.PolicyDigest(), Time: time.Now().UTC().Truncate(time.Second)}
+		c, err := v.Case(row)
+		if err == nil {
+			p.Evidence, p.Freshness = c.Refs.EvidenceDigest, c.FreshDigest()
+			_, err = judge.Judge(c, time.Now())
+		}
+		p.Code = roster.CodeOf(err)
+		p.Sign(n.Key())
+		list = append(list, p)
+	}
+	Answer(w, map[string][]byte{"verdicts": wire.AppendPeerVerdicts(nil, list)})
+}
+
+func (n *Node) view(signed, pack, fresh []byte) (*roster.View, error) {
+	s, err := statement.ParseSigned(signed)
+	if err != nil {
+		return nil, err
+	}
+	v := new(roster.View)
+	if v.Statement, _, err = s.Verify(&n.world.Trust); err != nil {
+		return nil, err
+	}
+	if v.Pack, v.EpochPoint, err = roster.OpenPack(&n.world.Trust, v.Statement, pack); err != nil {
+		return nil, err
+	}
+	v.Freshness, v.FreshPoint, err = roster.OpenFreshness(&n.world.Trust, fresh)
+	return v, err
 }
 
 func open(r *http.Request, key *recipient.PrivateKey) (*Exchange, string) {

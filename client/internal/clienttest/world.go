@@ -116,7 +116,7 @@ func (w *World) start() {
 	inside := w.identity("gateway.sotto")
 	board := w.serve("log.sotto", false, w.Boards[0].Handler())
 	var err error
-	cfg := router.Config{TLS: w.identity("router.sotto"), Publisher: board.URL, PublisherCA: w.CA.File(), Trust: w.Trust, Nodes: nil}
+	cfg := router.Config{TLS: w.identity("router.sotto"), Publisher: board.URL, PublisherCA: w.CA.File(), Trust: w.Trust, Machines: attestationtest.Policy(w.Roots)}
 	for _, n := range w.Nodes {
 		cfg.Nodes = append(cfg.Nodes, n.hop.URL)
 	}
