@@ -81,6 +81,16 @@ func TestAttacksOnPlatforms(t *testing.T) {
 		{id: "AT-06", name: "document over other keys", want: "att.binding", spec: platform(attestation.NitroTPM), before: func(f *fixture) {
 			f.node.Machine.TamperDoc = func(s *fakenitro.Spec) { s.UserData[0] ^= 1 }
 		}},
+		{id: "AT-06", name: "a certificate beside an SVSM that names the key itself", want: "att.format", spec: platform(attestation.SNPSVSM), after: func(f *fixture) {
+			f.ev.Epoch.Pieces = append(f.ev.Epoch.Pieces, evidence.Piece{Kind: evidence.KindAKCerts, Data: []byte("unread")})
+			f.refresh()
+		}},
+		{id: "AT-63", name: "a statement that enrols chips, and a machine that names none", want: "att.inventory", spec: platform(attestation.TPM), after: func(f *fixture) {
+			f.refs.Chips = [][32]byte{{1}}
+		}},
+		{id: "AT-63", name: "the same on NitroTPM", want: "att.inventory", spec: platform(attestation.NitroTPM), after: func(f *fixture) {
+			f.refs.Chips = [][32]byte{{1}}
+		}},
 		{id: "azure", name: "serial console", want: "att.platform", spec: platform(attestation.AzureSNP), before: hcl(func(h *fakecloud.HCL) { h.Console = true })},
 		{id: "azure", name: "Secure Boot off", want: "att.secureboot", spec: platform(attestation.AzureSNP), before: hcl(func(h *fakecloud.HCL) { h.NoSecureBoot = true })},
 

@@ -13,7 +13,7 @@
 // The package computes and does nothing else: no network, no files, no clock,
 // no log. Collateral (certificates, revocation lists) travels with the
 // evidence. Collecting evidence is the business of attestation/collect; the
-// bytes are specified in docs/spec/evidence.md.
+// bytes are specified in docs/spec/attestation.md.
 package attestation
 
 import (

@@ -10,7 +10,7 @@ package attestation
 var byHand = map[string]string{
 	"policy":            "read your own policy file, line by line: what it lists is what was asked for; policy_sha256 in the report tells which policy that was",
 	"platform":          "ls the extracted pieces: which hardware evidence is there tells the platform; compare with the policy's platforms",
-	"evidence.pieces":   "ls -l the extracted pieces and compare with the table in docs/spec/evidence.md, Section 2",
+	"evidence.pieces":   "ls -l the extracted pieces and compare with the table in docs/spec/attestation.md, Section 2",
 	"evidence.age":      "compare the time in the cosigned checkpoint with date -u",
 	"keys.statement":    "xxd 01-key-statement.bin; the node id is at byte 9, the REK at 41, the node key at 1290, as in the node record",
 	"evidence.digest":   "sha256sum 00-epoch-evidence.bin equals the evidence digest in the node record",

@@ -91,6 +91,9 @@ type Image struct {
 	RTMR2Events []Measurement `json:"rtmr2_events,omitempty"`
 	// IMA says what may run after boot; absent: nothing that a log shows.
 	IMA *IMARules `json:"ima,omitempty"`
+	// CPUOnly says that the release has no driver for a GPU, so that prompts stay
+	// in the machine's own memory. It then needs no GPU evidence.
+	CPUOnly bool `json:"cpu_only,omitempty"`
 	// TPMOutside says that the launch measurement covers neither the vTPM nor
 	// kernel, initrd and command line. PCRs then prove nothing about software, the
 	// TPM is custody of keys only, and the report says so.

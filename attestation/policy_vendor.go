@@ -49,6 +49,10 @@ type SNPPolicy struct {
 	AllowPageSwap           bool `json:"allow_page_swap,omitempty"`            // guest policy bit 25 clear
 	AllowNoECC              bool `json:"allow_no_ecc,omitempty"`               // PLATFORM_INFO bit 2 clear
 	AllowNoAliasCheck       bool `json:"allow_no_alias_check,omitempty"`       // PLATFORM_INFO bit 5 clear
+	// AllowRollback accepts a chip whose current firmware is newer than what it
+	// committed to, or than what it reports: its owner can go back, though not
+	// below the floor, which all four have to meet.
+	AllowRollback bool `json:"allow_rollback,omitempty"`
 }
 
 // A TCB is a set of security patch levels (AMD 56860, TCB_VERSION).

@@ -39,7 +39,7 @@ func Profile(name string) (*Policy, error) {
 		p.Platforms = []Platform{SNP, SNPSVSM, TDX}
 	case "business":
 		p.Platforms = []Platform{SNP, SNPSVSM, TDX, AzureSNP, AzureTDX, GoogleTDX}
-		p.SNP.AllowAnyChip, p.SNP.AllowSMT, p.SNP.VLEKs = true, true, []string{"AWS"}
+		p.SNP.AllowAnyChip, p.SNP.AllowSMT, p.SNP.AllowAES128, p.SNP.AllowRollback = true, true, true, true
 		p.SNP.AllowNoCiphertextHiding, p.SNP.AllowPageSwap, p.SNP.AllowRAPL, p.SNP.AllowMultiSocket = true, true, true, true
 		p.TDX.AllowAnyChip, p.TPM.AllowNoCRL, p.AllowNoIMA = true, true, true
 		p.TDX.AllowVE, p.Azure.AllowConsole = true, true // as Azure's machines are
@@ -65,12 +65,12 @@ func Profile(name string) (*Policy, error) {
 // What the built-in profiles ask for. Each is a judgement of its date;
 // docs/platforms.md gives the sources.
 var (
-	genoaFloor = TCB{Bootloader: 10, TEE: 0, SNP: 25, Microcode: 84}
+	genoaFloor = TCB{Bootloader: 10, TEE: 0, SNP: 27, Microcode: 86}
 	graceEnd   = Date(time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC))
 )
 
 // tdxEvaluation is the tcbEvaluationDataNumber that profiles ask for at least.
-const tdxEvaluation = 17
+const tdxEvaluation = 19
 
 // looser names the first field in which p lets in what base does not; "" if
 // there is none. What base leaves to its user to name (images, chips, a number
@@ -128,6 +128,7 @@ func looserSNP(a, b *Policy) string {
 		{"allow_no_ciphertext_hiding", p.AllowNoCiphertextHiding && !base.AllowNoCiphertextHiding},
 		{"allow_page_swap", p.AllowPageSwap && !base.AllowPageSwap},
 		{"allow_no_ecc", p.AllowNoECC && !base.AllowNoECC},
+		{"allow_rollback", p.AllowRollback && !base.AllowRollback},
 		{"allow_no_alias_check", p.AllowNoAliasCheck && !base.AllowNoAliasCheck},
 	} {
 		if c.loose {

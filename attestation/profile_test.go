@@ -19,7 +19,7 @@ func parse(t *testing.T, text string) (*attestation.Policy, error) {
 }
 
 func TestProfileFillsWhatAFileLeavesOut(t *testing.T) {
-	p, err := parse(t, `{"profile": "strict", "max_epoch_age": "2h", "snp": {"floors": {"Genoa": {"bootloader": 11, "tee": 0, "snp": 26, "microcode": 90}}}}`)
+	p, err := parse(t, `{"profile": "strict", "max_epoch_age": "2h", "snp": {"floors": {"Genoa": {"bootloader": 11, "tee": 0, "snp": 28, "microcode": 90}}}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestLocalPolicyOnlyTightens(t *testing.T) {
 		`"allow_no_gpu": true`, `"allow_no_ima": true`, `"allow_secure_boot_off": true`, `"without_freshness": true`,
 		`"max_epoch_age": "4h"`, `"max_fresh_age": "11m"`, `"max_skew": "2m"`,
 		`"snp": {"products": ["Genoa", "Milan"]}`,
-		`"snp": {"floors": {"Genoa": {"bootloader": 9, "tee": 0, "snp": 25, "microcode": 84}}}`,
+		`"snp": {"floors": {"Genoa": {"bootloader": 9, "tee": 0, "snp": 27, "microcode": 86}}}`,
 		`"snp": {"floor_grace": {"Genoa": {"floor": {"bootloader": 1, "tee": 0, "snp": 1, "microcode": 1}, "until": "2027-01-01"}}}`,
 		`"snp": {"vmpl": 2}`, `"snp": {"vleks": ["AWS"]}`, `"snp": {"crl_grace": "48h"}`,
 		`"tdx": {"min_evaluation_number": 1}`,

@@ -31,17 +31,17 @@ type check struct {
 // steps are taken in this order. What costs little and needs no signature comes
 // first; a later step may rely on every earlier one.
 var steps = []check{
-	{"policy", "the policy says what to require", "docs/spec/evidence.md, Section 5",
+	{"policy", "the policy says what to require", "docs/spec/attestation.md, Section 5",
 		"an incomplete policy would let machines in by omission", Stated, false, false, nil, checkPolicy},
-	{"platform", "the machine is of a kind that the policy names", "docs/spec/evidence.md, Section 2; docs/platforms.md",
+	{"platform", "the machine is of a kind that the policy names", "docs/spec/attestation.md, Section 2; docs/platforms.md",
 		"another kind of machine proves less than was asked for", Stated, false, false, nil, checkPlatform},
-	{"evidence.pieces", "every required piece is there, and no other", "docs/spec/evidence.md, Section 2",
+	{"evidence.pieces", "every required piece is there, and no other", "docs/spec/attestation.md, Section 2",
 		"missing pieces cannot be judged", Stated, false, false, nil, checkPieces},
-	{"evidence.age", "the evidence is recent", "docs/spec/evidence.md, Section 6",
+	{"evidence.age", "the evidence is recent", "docs/spec/attestation.md, Section 6",
 		"the machine may have changed hands since", Logged, false, true, nil, checkAge},
-	{"keys.statement", "the keys are those of the node record", "docs/spec/evidence.md, Section 3",
+	{"keys.statement", "the keys are those of the node record", "docs/spec/attestation.md, Section 3",
 		"you would encrypt to a key that this machine does not hold", Logged, false, false, nil, checkStatement},
-	{"evidence.digest", "this is the evidence that the log names", "docs/spec/evidence.md, Section 2",
+	{"evidence.digest", "this is the evidence that the log names", "docs/spec/attestation.md, Section 2",
 		"different users may be shown different machines", Logged, false, false, nil, checkDigest},
 	{"tpm.ak", "the signing key is confined to a TPM", "TPM 2.0 Library, Part 2, Section 8.3",
 		"anyone holding the key could forge the rest", Attested, true, false, nil, checkAK},
@@ -49,11 +49,11 @@ var steps = []check{
 		"the registers could say anything", Attested, true, false, nil, checkQuote},
 	{"rek", "the TPM half of the key cannot leave, and only this software opens it", "TPM 2.0 Library, Part 3, Section 18.3",
 		"the key could be copied or used by other software", Attested, true, false, nil, checkREK},
-	{"freshness", "the machine is still in that state", "docs/spec/evidence.md, Section 6",
+	{"freshness", "the machine is still in that state", "docs/spec/attestation.md, Section 6",
 		"the machine may have been reset or changed since the epoch began", Attested, false, true, nil, checkFreshness},
 	{"boot.log", "the event log replays to the quoted registers", "TCG PC Client PFP, Section 10",
 		"the log would be a story about another boot", Attested, true, false, nil, checkLog},
-	{"config", "the measured configuration is as listed", "docs/spec/evidence.md, Section 4",
+	{"config", "the measured configuration is as listed", "docs/spec/attestation.md, Section 4",
 		"the node may serve another model or other terms", Attested, true, false, nil, checkConfig},
 	{"hcl.binding", "the paravisor vouches for this attestation key", "Azure confidential VM guest attestation design, HCL report",
 		"the key may live in another machine's TPM", Attested, false, false, on(AzureSNP, AzureTDX), checkHCL},
@@ -71,7 +71,7 @@ var steps = []check{
 		"there may be no NitroTPM at all", Attested, true, false, on(NitroTPM), checkNitroGenuine},
 	{"nitro.acceptable", "the document is over these keys", "AWS EC2 User Guide, NitroTPM attestation document",
 		"the key may live in another machine's TPM", Attested, true, false, on(NitroTPM), checkNitroAcceptable},
-	{"tpm.ekcert", "the TPM is of a known maker", "TCG EK Credential Profile 2.5",
+	{"tpm.ekcert", "the TPM is of a known maker", "TCG EK Credential Profile 2.6",
 		"anyone could have made the TPM in software", Attested, false, false, on(TPM), checkEKCert},
 	{"tpm.akcert", "somebody known vouches that the signing key is in a TPM", "TCG Infrastructure, TPM Keys for Platform Identity, Section 4",
 		"the key may live in no TPM at all", Stated, false, false, hasAKCerts, checkAKCert},
@@ -89,13 +89,13 @@ var steps = []check{
 		"the host can put code into the kernel through ACPI", Attested, true, false, nil, checkACPI},
 	{"runtime", "what ran since boot is the release's", "Linux IMA, PCR 10",
 		"programs may have been started after boot", Attested, true, false, nil, checkRuntime},
-	{"gpu", "the GPU is attested", "docs/spec/evidence.md, Section 7",
+	{"gpu", "the GPU is attested", "docs/spec/attestation.md, Section 7",
 		"prompts may reach memory outside the confidential VM", Stated, false, false, noGPU, checkGPUAbsent},
 	{"gpu.genuine", "NVIDIA hardware signed each report, over this machine's nonce", "DMTF DSP0274 (SPDM 1.1), Section 10.11",
 		"there may be no GPU, or one of another machine", Attested, true, false, hasGPU, checkGPUGenuine},
-	{"gpu.acceptable", "the GPUs are in confidential mode with known firmware", "NVIDIA RIM; docs/spec/evidence.md, Section 7",
+	{"gpu.acceptable", "the GPUs are in confidential mode with known firmware", "NVIDIA RIM; docs/spec/attestation.md, Section 7",
 		"prompts may reach memory outside the confidential VM", Attested, true, false, hasGPU, checkGPUAcceptable},
-	{"payment", "one request runs on one node", "docs/spec/evidence.md, Section 4",
+	{"payment", "one request runs on one node", "docs/spec/attestation.md, Section 4",
 		"the router could have several candidates run one request", Stated, false, false, nil, checkPayment},
 }
 
@@ -222,7 +222,9 @@ func checkAge(v *verification) (outcome, error) {
 		case age < -skew:
 			return refuse.As(refuse.Clock, "%s checkpoint lies %v in the future", what, -age)
 		case age > time.Duration(limit):
-			return refuse.As(refuse.Stale, "%s evidence may be %v old, allowed are %v", what, age.Round(time.Second), time.Duration(limit))
+			return &refuse.Error{Code: refuse.Stale,
+				Detail: fmt.Sprintf("%s evidence may be %v old, allowed are %v", what, age.Round(time.Second), time.Duration(limit)),
+				Want:   fmt.Sprintf("%s evidence of at most %v", what, time.Duration(limit)), Got: fmt.Sprintf("%v old", age.Round(time.Second))}
 		}
 		return nil
 	}
@@ -292,7 +294,7 @@ func checkAK(v *verification) (outcome, error) {
 		return outcome{}, refuse.As(refuse.Node, "attestation key is another node's")
 	}
 	v.ak = ak
-	return outcome{got: fmt.Sprintf("restricted ECDSA P-256, name %x", ak.Public.Name())}, nil
+	return outcome{got: fmt.Sprintf("restricted %s, name %x", ak.Kind(), ak.Public.Name())}, nil
 }
 
 func checkQuote(v *verification) (outcome, error) {
@@ -361,5 +363,9 @@ func checkFreshness(v *verification) (outcome, error) {
 		}
 	}
 	v.freshPCRs = pcrs
-	return outcome{expected: fmt.Sprintf("quote over %x", want), got: "equal, same boot, same seal PCRs"}, nil
+	out := outcome{expected: fmt.Sprintf("quote over %x", want), got: "equal, same boot, same seal PCRs"}
+	if !v.platform.registersProve() {
+		out.gap = "freshness: on the word of a TPM that the machine's owner may hold; the hardware's own is as old as the epoch evidence"
+	}
+	return out, nil
 }

@@ -69,6 +69,9 @@ func checkSVSM(v *verification) (outcome, error) {
 	}
 	out := outcome{expected: "manifest names a key of this vTPM", got: binding.String()}
 	if binding == svsm.BindsAK {
+		if v.piece(evidence.KindAKCerts) != nil {
+			return out, refuse.As(refuse.Format, "a certificate of the attestation key, which the SVSM names itself")
+		}
 		return out, nil
 	}
 	// The manifest names the endorsement key: somebody has to have seen that the
@@ -187,6 +190,9 @@ func checkEKCert(v *verification) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if err := v.restrict("", [64]byte{}, false); err != nil {
+		return outcome{}, err
+	}
 	v.ek = ek
 	out := outcome{got: fmt.Sprintf("%q, certified by %q", ek.TPM, ek.Root.Subject.String())}
 	if ek.NoCRL {
@@ -218,6 +224,9 @@ func checkNitroAcceptable(v *verification) (outcome, error) {
 		}
 	}
 	if err := v.nitro.Check(l); err != nil {
+		return outcome{}, err
+	}
+	if err := v.restrict("", [64]byte{}, false); err != nil {
 		return outcome{}, err
 	}
 	out := outcome{expected: fmt.Sprintf("user_data %x", data), got: "equal",

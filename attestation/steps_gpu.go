@@ -24,6 +24,9 @@ func hasGPU(v *verification) bool {
 func noGPU(v *verification) bool { return !hasGPU(v) }
 
 func checkGPUAbsent(v *verification) (outcome, error) {
+	if v.image.CPUOnly {
+		return outcome{got: "none: the release has no driver for one"}, nil
+	}
 	if !v.p.AllowNoGPU {
 		return outcome{}, refuse.As(refuse.GPUAbsent, "no GPU evidence")
 	}

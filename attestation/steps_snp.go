@@ -56,8 +56,11 @@ func checkAcceptable(v *verification) (outcome, error) {
 		Products: p.Products, Floors: map[string]kds.TCBParts{}, AllowAnyChip: p.AllowAnyChip, VMPL: p.VMPL, VLEKs: p.VLEKs,
 		Waive: snp.Waivers{SMT: p.AllowSMT, CXL: p.AllowCXL, MultiSocket: p.AllowMultiSocket, AES128: p.AllowAES128,
 			RAPL: p.AllowRAPL, NoCiphertextHiding: p.AllowNoCiphertextHiding, PageSwap: p.AllowPageSwap,
-			NoECC: p.AllowNoECC, NoAliasCheck: p.AllowNoAliasCheck},
+			NoECC: p.AllowNoECC, NoAliasCheck: p.AllowNoAliasCheck, Rollback: p.AllowRollback},
 		Data: v.reportData(), LaunchMitigations: p.LaunchMitigations, CurrentMitigations: p.CurrentMitigations,
+	}
+	if v.platform != SNP {
+		l.VMPL = 0 // SVSM, paravisor and Google's guests ask from there
 	}
 	for _, k := range p.IDKeys {
 		l.IDKeys = append(l.IDKeys, k)

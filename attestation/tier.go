@@ -16,6 +16,8 @@ func (v *verification) tier() (int, string) {
 		return 1, "memory is kept apart by the cloud's own system, and the cloud is its only vendor"
 	case !v.softwareProven():
 		return 1, "nothing that the hardware signed covers loader, kernel and command line"
+	case v.gpu == nil && !v.image.CPUOnly:
+		return 1, "no GPU is attested: prompts may reach memory outside the confidential VM"
 	case v.behind:
 		return 1, "firmware is behind on updates and accepted until a date only"
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/evidence"
@@ -74,6 +75,8 @@ func Verify(ev Evidence, p *Policy, refs References, now time.Time) (*Result, er
 		step := Step{ID: s.id, What: s.what, Source: s.source, Meaning: s.meaning, Vouches: s.vouches, ByHand: byHand[s.id],
 			Expected: out.expected, Got: out.got, Gap: out.gap, Verdict: Verified}
 		switch {
+		case v.hcl != nil && (strings.HasPrefix(s.id, "snp.") || strings.HasPrefix(s.id, "tdx.")):
+			// Azure's hardware report is as old as the boot, which nothing dates.
 		case s.ofEpoch:
 			step.Age = now.Sub(refs.EpochCheckpoint.Time)
 		case s.ofFresh && !refs.FreshCheckpoint.Time.IsZero():
@@ -160,8 +163,8 @@ func (v *verification) result() *Result {
 		if v.genuine.CSP == "" {
 			r.Chip = v.genuine.ChipID
 		}
-		//PENDING case v.tdx != nil:
-		//PENDING r.Product, r.Chip = "TDX", v.tdx.ChipID
+	case v.tdx != nil:
+		r.Product, r.Chip = "TDX", v.tdx.PCK.ID()
 	}
 	if !v.p.WithoutFreshness {
 		r.FreshSince = v.refs.FreshCheckpoint.Time
@@ -180,25 +183,36 @@ func (e *RefusalError) Error() string {
 
 // hints say what a user or operator can do next.
 var hints = map[Code]string{
-	refuse.Policy:     "complete the policy and references; an empty field never means that a check is skipped",
-	refuse.Size:       "drop this node; honest evidence is a few kilobytes",
-	refuse.Absent:     "ask the node's operator for complete evidence",
-	refuse.Format:     "drop this node, or upgrade if it speaks a newer version",
-	refuse.Digest:     "fetch the pack again from another mirror; if it stays, report it",
-	refuse.Epoch:      "fetch the current statement and evidence; a node that restarted has to be listed again",
-	refuse.Nonce:      "fetch the pack again; if it stays, evidence is being replayed",
-	refuse.Stale:      "fetch newer evidence; check that the relay and mirrors are not holding it back",
-	refuse.Clock:      "check the local clock",
-	refuse.Simulated:  "lab evidence is for sotto-lab only",
-	refuse.CRL:        "the operator has to ship a current revocation list",
-	refuse.Revoked:    "the vendor revoked this hardware; do not use the node",
-	refuse.TCB:        "the operator has to update firmware",
-	refuse.TCBCert:    "the operator has to fetch the certificate for the running firmware",
-	refuse.Product:    "name the product in the policy only if its known attacks are acceptable to you",
-	refuse.Platform:   "the operator has to change host or guest settings; a policy can waive the bit by name",
-	refuse.Inventory:  "the chip has to be enrolled in the log",
-	refuse.Image:      "the software is not a known release; do not use the node",
-	refuse.Revocation: "the release was withdrawn; the operator has to update",
-	refuse.GPUAbsent:  "set allow_no_gpu to accept nodes whose GPU is not attested",
-	refuse.REKName:    "keys and evidence belong to different nodes; report it",
+	refuse.Policy:        "complete the policy and references; an empty field never means that a check is skipped",
+	refuse.Size:          "drop this node; honest evidence is a few kilobytes",
+	refuse.Absent:        "ask the node's operator for complete evidence",
+	refuse.Format:        "drop this node, or upgrade if it speaks a newer version",
+	refuse.Digest:        "fetch the pack again from another mirror; if it stays, report it",
+	refuse.Epoch:         "fetch the current statement and evidence; a node that restarted has to be listed again",
+	refuse.Nonce:         "fetch the pack again; if it stays, evidence is being replayed",
+	refuse.Stale:         "fetch newer evidence; check that the relay and mirrors are not holding it back",
+	refuse.Clock:         "check the local clock",
+	refuse.Simulated:     "lab evidence is for sotto-lab only",
+	refuse.CRL:           "the operator has to ship a current revocation list",
+	refuse.Revoked:       "the vendor revoked this hardware; do not use the node",
+	refuse.TCB:           "the operator has to update firmware",
+	refuse.TCBCert:       "the operator has to fetch the certificate for the running firmware",
+	refuse.Product:       "name the product in the policy only if its known attacks are acceptable to you",
+	refuse.Platform:      "the operator has to change host or guest settings; a policy can waive the bit by name",
+	refuse.Inventory:     "the chip has to be enrolled in the log",
+	refuse.Image:         "the software is not a known release; do not use the node",
+	refuse.Revocation:    "the release was withdrawn; the operator has to update",
+	refuse.GPUAbsent:     "set allow_no_gpu to accept nodes whose GPU is not attested",
+	refuse.TEE:           "name the platform in the policy only if what it proves is enough for you: docs/platforms.md",
+	refuse.AKCert:        "the operator has to ship the certificate that the cloud or the enrolment authority issued for this key",
+	refuse.EK:            "name the maker's root in the policy if you trust it",
+	refuse.IMAAbsent:     "set allow_no_ima to accept nodes that keep no list of what ran",
+	refuse.IMAEntry:      "the release has no such file; do not use the node",
+	refuse.IMAReplay:     "entries were left out or changed; do not use the node",
+	refuse.TDXStatus:     "the operator has to update firmware; a policy can grant the status until a date",
+	refuse.TDXCollateral: "the operator has to ship Intel's current collateral",
+	refuse.GPUOCSP:       "the operator has to ship current OCSP answers",
+	refuse.GPUCount:      "set gpu.count and gpu.switches to what a machine has; a missing device may be out of protected mode",
+	refuse.GPUBinding:    "GPU and machine do not belong together; report it",
+	refuse.REKName:       "keys and evidence belong to different nodes; report it",
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // MaxSize is the most bytes a bundle may have. Anything larger is refused
-// before it is looked at (docs/spec/evidence.md, Section 2).
+// before it is looked at (docs/spec/attestation.md, Section 2).
 const MaxSize = 32 << 20
 
 // magic opens every bundle; the last byte is the version of the container.
@@ -52,13 +52,13 @@ const (
 	KindSVSMManifest  Kind = 16 // services manifest of an SVSM's vTPM
 	KindHCLReport     Kind = 17 // Azure HCL report: hardware report and runtime data
 	KindTDXQuote      Kind = 18 // Intel TDX quote, version 4 or 5
-	KindTDXCollateral Kind = 19 // [List] of seven: see docs/spec/evidence.md
+	KindTDXCollateral Kind = 19 // [List] of seven: see docs/spec/attestation.md
 	KindCCEL          Kind = 20 // confidential computing event log (UEFI 2.10, Section 38.4)
 	KindAKCerts       Kind = 21 // [List] of DER: certificate of the attestation key, intermediates
 	KindEKCerts       Kind = 22 // [List] of DER: certificate of the endorsement key, intermediates
 	KindNitroDoc      Kind = 23 // AWS NitroTPM attestation document, COSE_Sign1
 	KindIMALog        Kind = 24 // IMA log, binary_runtime_measurements of the SHA-256 bank
-	KindGPU           Kind = 25 // GPU evidence, see docs/spec/evidence.md
+	KindGPU           Kind = 25 // GPU evidence, see docs/spec/attestation.md
 	KindFreshQuote    Kind = 32 // TPMS_ATTEST of the freshness quote
 	KindFreshQuoteSig Kind = 33 // TPMT_SIGNATURE over it
 	KindFreshPCRs     Kind = 34 // [PCRs] it covers

@@ -54,7 +54,7 @@ func TestParseRefusesMangledBundle(t *testing.T) {
 	for name, pieces := range map[string][]evidence.Piece{
 		"twice":      {{Kind: 1}, {Kind: 1}},
 		"descending": {{Kind: 2}, {Kind: 1}},
-		"unknown":    {{Kind: 16}},
+		"unknown":    {{Kind: 31}},
 		"zero":       {{Kind: 0}},
 	} {
 		b := append([]byte("sotto-evidence\x00\x01"), 0, byte(len(pieces)))
@@ -143,7 +143,7 @@ func TestConfigHasOneSpelling(t *testing.T) {
 	}
 }
 
-// TestVectors computes docs/spec/evidence.md's vectors.
+// TestVectors computes docs/spec/attestation.md's vectors.
 func TestVectors(t *testing.T) {
 	raw, err := os.ReadFile("testdata/vectors.json")
 	if err != nil {
@@ -153,6 +153,8 @@ func TestVectors(t *testing.T) {
 		AKName, AKPublic, Statement, Config                                          string
 		NodeID, CreationQualifier, EpochQualifier, FreshQualifier, ReportData, PCR13 string
 		Bundle, BundleDigest                                                         string
+		Challenge, ChallengeQualifier, GPUNonce                                      string
+		EventLog, CCEL, LogHash, LogHashWithCCEL, List                               string
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
@@ -197,6 +199,17 @@ func TestVectors(t *testing.T) {
 	check("bundle digest", digest[:], v.BundleDigest)
 	fresh := evidence.FreshQualifier(digest, s.Checkpoint)
 	check("fresh qualifier", fresh[:], v.FreshQualifier)
+	challenge, nonce := evidence.ChallengeQualifier(digest, [32]byte(un(v.Challenge))), evidence.GPUNonce(un(v.Statement))
+	check("challenge qualifier", challenge[:], v.ChallengeQualifier)
+	check("GPU nonce", nonce[:], v.GPUNonce)
+	plain, both := evidence.LogHash(un(v.EventLog), nil), evidence.LogHash(un(v.EventLog), un(v.CCEL))
+	check("log hash", plain[:], v.LogHash)
+	check("log hash of a TD", both[:], v.LogHashWithCCEL)
+	list, err := evidence.ParseList(un(v.List))
+	if err != nil || len(list) != 3 || len(list[0]) != 0 || string(list[1]) != "one" || len(list[2]) != 5 {
+		t.Errorf("list %q, %v", list, err)
+	}
+	check("list", list.Append(nil), v.List)
 }
 
 func FuzzParse(f *testing.F) {
@@ -241,4 +254,30 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("accepted %q, printed %q (%v)", in, out, err)
 		}
 	})
+}
+
+func FuzzParseList(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(evidence.List{nil, []byte("one"), make([]byte, 300)}.Append(nil))
+	f.Add(append(evidence.List{[]byte("x")}.Append(nil), 0, 0, 0, 9))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := evidence.ParseList(b)
+		if err == nil && !bytes.Equal(l.Append(nil), b) {
+			t.Errorf("%x prints as %x", b, l.Append(nil))
+		}
+	})
+}
+
+func TestListBoundaries(t *testing.T) {
+	for n, want := range map[int]bool{0: true, 1: true, 63: true, 64: true, 65: false} {
+		if _, err := evidence.ParseList(make(evidence.List, n).Append(nil)); (err == nil) != want {
+			t.Errorf("%d items: %v", n, err)
+		}
+	}
+	whole := evidence.List{[]byte("abc"), []byte("d")}.Append(nil)
+	for n := range whole {
+		if l, err := evidence.ParseList(whole[:n]); err == nil && n != 0 && n != 7 {
+			t.Errorf("%d bytes: %q", n, l)
+		}
+	}
 }

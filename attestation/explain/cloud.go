@@ -100,7 +100,7 @@ registers, in SHA-384, are those of the image, 4 and 7 at least. And it is young
   cat qualifier.bin; } | sha512sum
 # the document is CBOR: any decoder shows user_data; or look for the bytes
 xxd -p -c 64 23-nitro-attestation-document.bin`,
-		Standard: "AWS EC2 User Guide, NitroTPM attestation document; docs/spec/evidence.md, Section 3",
+		Standard: "AWS EC2 User Guide, NitroTPM attestation document; docs/spec/attestation.md, Section 3",
 		See:      []string{"nitro.genuine", "tpm.ak", "pcr"},
 	},
 }

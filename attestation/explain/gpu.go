@@ -21,7 +21,7 @@ evidence does not show the absence of a device.`,
 		ByHand: `
 ls 25-* 2>/dev/null || echo none
 xxd -p -c 32 -s 1418 -l 32 01-key-statement.bin`,
-		Standard: "docs/spec/evidence.md, Section 7",
+		Standard: "docs/spec/attestation.md, Section 7",
 		See:      []string{"gpu-evidence", "gaps"},
 	},
 	{
@@ -92,7 +92,7 @@ encrypted. The driver that does so is part of the measured image. What is not bo
 that signed is the one that the driver talks to. That is the driver's work, and the image's measurement vouches for
 the driver. Physical interposers on the bus between GPUs, and memory of GPUs that is not encrypted, are tier 3.`,
 		Expect:   `The steps gpu.genuine and gpu.acceptable; without evidence the step gpu.`,
-		Standard: "docs/spec/evidence.md, Section 3; NVIDIA, Hopper Confidential Computing white paper",
+		Standard: "docs/spec/attestation.md, Section 3; NVIDIA, Hopper Confidential Computing white paper",
 		See:      []string{"gpu.genuine", "gpu.acceptable", "gpu", "nonce"},
 	},
 }

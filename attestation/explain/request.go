@@ -19,7 +19,7 @@ out in a field that begins with allow_. Four profiles are built in (strict, busi
 yours may tighten one; nothing that a server sends loosens it.`,
 		Expect:   `"received" counts images and platforms: as many as you wrote. policy_sha256 in the JSON report tells which policy it was.`,
 		ByHand:   "# your own file: what is listed here is what was asked for\n# jq . policy.json",
-		Standard: "docs/spec/evidence.md, Section 5, step 1; docs/trust-file.md",
+		Standard: "docs/spec/attestation.md, Section 5, step 1; docs/trust-file.md",
 		See:      []string{"gaps", "verdicts", "platform"},
 	},
 	{
@@ -48,7 +48,7 @@ Leaving a piece out does not help a machine. Evidence without its SVSM manifest 
 held to every check of that platform.`,
 		Expect:   `"received" is a platform that your policy lists. The table of layers in the report says what this one covers.`,
 		ByHand:   "ls [0-9][0-9]-*.bin",
-		Standard: "docs/platforms.md; docs/spec/evidence.md, Section 2",
+		Standard: "docs/platforms.md; docs/spec/attestation.md, Section 2",
 		See:      []string{"tier", "layers", "hcl.binding", "svsm.binding", "nitro.genuine"},
 	},
 	{
@@ -63,7 +63,7 @@ Sizes are checked before anything is hashed or parsed, so that a bundle of a gig
 you.`,
 		Expect:   `"received" counts the pieces. The table of kinds is in the specification.`,
 		ByHand:   "ls -l [0-9][0-9]-*.bin\n# the container itself: magic, version 1, count, then kind and length of each\nxxd -l 32 00-epoch-evidence.bin",
-		Standard: "docs/spec/evidence.md, Section 2",
+		Standard: "docs/spec/attestation.md, Section 2",
 		See:      []string{"platform", "evidence.digest"},
 	},
 	{
@@ -79,7 +79,7 @@ quote over a new checkpoint, is minutes old. A checkpoint from the future means 
 refused as such.`,
 		Expect:   `"received" gives both ages; each is below the limit in "expected".`,
 		ByHand:   "date -u\n# the TPM's own clock, in milliseconds since it was made, and its counters of\n# resets and restarts (no wall time: compare two quotes with each other)\ntpm2_print -t TPMS_ATTEST 05-quote.bin",
-		Standard: "docs/spec/evidence.md, Section 6; RFC 9334, Section 10",
+		Standard: "docs/spec/attestation.md, Section 6; RFC 9334, Section 10",
 		See:      []string{"nonce", "freshness"},
 	},
 	{
@@ -105,7 +105,7 @@ xxd -p -c 32 -s 1354 -l 32 01-key-statement.bin      # event log, equals
 sha256sum 03-event-log.bin        # with a CCEL: the SHA-256 of both logs' SHA-256
 xxd -p -c 32 -s 1386 -l 32 01-key-statement.bin      # checkpoint
 xxd -p -c 32 -s 1418 -l 32 01-key-statement.bin      # GPU digest, or zeros`,
-		Standard: "docs/spec/evidence.md, Section 3",
+		Standard: "docs/spec/attestation.md, Section 3",
 		See:      []string{"chain", "rek", "evidence.digest"},
 	},
 	{
@@ -119,7 +119,7 @@ It also makes old reports checkable. Keep the file, and anybody with a copy of t
 were the bytes.`,
 		Expect:   `"received" is the digest; the same 64 digits stand in the node record.`,
 		ByHand:   "sha256sum 00-epoch-evidence.bin",
-		Standard: "docs/spec/evidence.md, Section 2",
+		Standard: "docs/spec/attestation.md, Section 2",
 		See:      []string{"keys.statement", "evidence.pieces"},
 	},
 	{
@@ -151,7 +151,7 @@ tpm2_print -t TPMS_ATTEST 32-freshness-quote.bin
 xxd -p -c 33 07-pcr-values.bin > before
 xxd -p -c 33 34-freshness-pcr-values.bin > after
 diff before after || true`,
-		Standard: "docs/spec/evidence.md, Section 6; TPM 2.0 Library, Part 2, Section 10.11 (TPMS_CLOCK_INFO)",
+		Standard: "docs/spec/attestation.md, Section 6; TPM 2.0 Library, Part 2, Section 10.11 (TPMS_CLOCK_INFO)",
 		See:      []string{"nonce", "evidence.age", "tpm.quote"},
 	},
 	{
@@ -175,7 +175,7 @@ jq . 02-measured-configuration.bin
 { head -c 32 /dev/zero; openssl dgst -sha256 -binary 02-measured-configuration.bin; } |
   sha256sum
 xxd -p -c 33 07-pcr-values.bin | grep '^0d' | cut -c3-`,
-		Standard: "docs/spec/evidence.md, Section 4",
+		Standard: "docs/spec/attestation.md, Section 4",
 		See:      []string{"pcr-13", "keys.statement", "image.measurement"},
 	},
 	{
@@ -190,7 +190,7 @@ Where the configuration says payment none there are no tickets. Each node still 
 twice, but several nodes might run it once each. That is a named gap, not a failure.`,
 		Expect:   `"received": payment by coins. With payment none the gap "fan-out" is listed.`,
 		ByHand:   "jq -r .payment 02-measured-configuration.bin",
-		Standard: "docs/spec/evidence.md, Section 4",
+		Standard: "docs/spec/attestation.md, Section 4",
 		See:      []string{"gaps", "config"},
 	},
 }

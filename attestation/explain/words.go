@@ -21,7 +21,7 @@ The verdict on the whole is never better than that on its weakest step. A step a
 the report, because later steps rely on earlier ones: what a forged quote says about the kernel is not worth
 printing.`,
 		Expect:   `The first line. "Verified with named gaps" is the usual answer today; read the list of gaps before you decide whether it is good enough for what you are about to send.`,
-		Standard: "docs/spec/evidence.md, Section 7; docs/spec/refusal-codes.md",
+		Standard: "docs/spec/attestation.md, Section 7; docs/spec/refusal-codes.md",
 		See:      []string{"gaps", "vouchers", "tier"},
 	},
 	{
@@ -51,7 +51,7 @@ not. Or no version of this program checks it yet.
 A report with gaps lists them at the top, and again at the step where they arise. A gap that you did not expect is a
 reason to stop and read that step.`,
 		Expect:   `The list under the verdict. To have a gap refused rather than named, remove its waiver (each begins with allow_) from your policy file.`,
-		Standard: "docs/spec/evidence.md, Section 7",
+		Standard: "docs/spec/attestation.md, Section 7",
 		See:      []string{"verdicts", "tier", "policy"},
 	},
 	{
@@ -71,9 +71,9 @@ bus (Battering RAM, WireTap, TEE.fail) are published and cheap, and vendors decl
 scope. Against them Sotto has arithmetic in place of a check. A request is sealed to a few machines that your own
 client draws by chance, so a broken machine reads what it happens to be given, without a name.
 
-The tier is computed from the steps. Three things keep a machine at tier 1: no confidential VM of its own hardware, a
-kernel that nothing signed by hardware covers, and firmware that is behind on updates and accepted until a date only.
-The report says which.`,
+The tier is computed from the steps. Four things keep a machine at tier 1: no confidential VM of its own hardware, a
+kernel that nothing signed by hardware covers, no attested GPU (unless the release has no driver for one), and firmware
+that is behind on updates and accepted until a date only. The report says which.`,
 		Expect:   `The number and the reason after it, which says what keeps the machine from the next tier.`,
 		Standard: "docs/threat-model.md, Three tiers of attacker",
 		See:      []string{"gaps", "platform", "tcb"},
@@ -90,7 +90,7 @@ Two things keep the lab and the world apart. A verifier with real roots refuses 
 one with simulated roots refuses evidence that does not (att.simulated, both ways). And the program that users
 install holds no simulated roots.`,
 		Expect:   `A banner at the top of each page and the word in the first line of each text. If you see it outside a lab, somebody showed you a demonstration.`,
-		Standard: "docs/spec/evidence.md, Section 5, step 11 and 12",
+		Standard: "docs/spec/attestation.md, Section 5",
 		See:      []string{"chain", "policy"},
 	},
 	{
@@ -158,7 +158,7 @@ The order also says what a theft is worth. Somebody who steals the attestation k
 chip report over another key statement. Somebody with the chip's key can sign anything for that one chip: that is
 tier 3.`,
 		Expect:   `The steps named genuine (signatures downwards) and those named binding or statement (hashes upwards). If any one is missing, the rest describes some machine, perhaps not the one you talk to.`,
-		Standard: "docs/spec/evidence.md, Section 3",
+		Standard: "docs/spec/attestation.md, Section 3",
 		See:      []string{"vcek", "nonce", "tpm.ak", "keys.statement"},
 	},
 	{
