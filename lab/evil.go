@@ -34,6 +34,10 @@ type Mode struct {
 	// alone could have had another reason.
 	because string
 
+	// blind: the publisher does not look at what it lists either. An honest one
+	// would not list the twin.
+	blind bool
+
 	part  string // role whose place the twin takes, on every seat
 	faces int    // listeners of the twin
 	serve func(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error
@@ -77,6 +81,18 @@ var Modes = []Mode{
 		Why:   "who has a gateway key of their own is known by it, however many relays stand in between",
 		part:  "publisher", faces: 2, serve: serveForkingPublisher,
 	},
+	{
+		Name: "no-gpu", Code: "att.gpu.absent", By: "the client", unsent: true, because: "no GPU evidence",
+		About: "the nodes leave the GPU out of their evidence, and their operator lists them all the same",
+		Why:   "the prompt would be computed in a GPU of which nobody knows whether it is in confidential mode",
+		part:  "node", faces: 1, serve: serveGPULessNode, blind: true,
+	},
+	{
+		Name: "ima", Code: "att.ima.entry", By: "the client", unsent: true, because: "nf_nat.ko",
+		About: "the nodes load a kernel module that is not of the release, and their operator lists them all the same",
+		Why:   "a module sees all of the machine's memory; the release that was verified at boot would be another one by now",
+		part:  "node", faces: 1, serve: serveModuleNode, blind: true,
+	},
 }
 
 // FindMode finds a hostile mode by name.
@@ -112,6 +128,9 @@ func (p *plan) bribe() error {
 		return fmt.Errorf("no hostile mode %q; --evil list shows them", p.opts.Evil)
 	}
 	for _, s := range p.seats {
+		if m.blind && s.role == "publisher" {
+			s.twin, s.sees = blindPublisher, "SIMULATED HOSTILE: lists nodes without looking at their evidence"
+		}
 		if s.role != m.part {
 			continue
 		}

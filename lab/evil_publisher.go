@@ -84,6 +84,11 @@ func serveForkingPublisher(ctx context.Context, path string, lns []net.Listener,
 	}})
 }
 
+// serveBlindPublisher has no fault but that no twin looks at what it lists.
+func serveBlindPublisher(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	return servePublisherTwin(ctx, path, lns, log, publisherFault{})
+}
+
 func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, log *slog.Logger, f publisherFault) error {
 	cfg, err := config.Load[publish.Config](path)
 	if err != nil {

@@ -23,6 +23,8 @@ func TestEvil(t *testing.T) {
 		{"CR-16", "replay-node", "replay", []string{"handed a node the same request", "by the node"}},
 		{"AT-24", "swap-node", "att.rek.name", []string{"with the request key of node", "by the client", "0 bytes went to any relay"}},
 		{"AT-01", "stale-evidence", "att.stale", []string{"cosigned 30m0s ago", "by the client", "before it had read the first byte"}},
+		{"AT-54", "no-gpu", "att.gpu.absent", []string{"left its GPU out", "by the client", "0 bytes went to any relay"}},
+		{"AT-64", "ima", "att.ima.entry", []string{"loaded the kernel module", "by the client", "0 bytes went to any relay"}},
 		{"RT-05", "key-swap", "key.consistency", []string{"signed a second statement", "by the client", "before it had read the first byte"}},
 	}
 	if len(modes) != len(lab.Modes) {

@@ -212,6 +212,64 @@ func (l *Lab) routerReady(ctx context.Context) error {
 	return nil
 }
 
+// AwaitVerdicts waits until every node vouches for every other one, which the
+// router has them do after they are listed.
+func (l *Lab) AwaitVerdicts(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	c, err := l.Client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for {
+		m, err := c.Peers(ctx)
+		if err == nil && everybodyVouches(m) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not every node vouched for every other one within %v: %v", startTimeout, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func everybodyVouches(m *client.PeerMatrix) bool {
+	for _, n := range m.Nodes {
+		if n.Vouch < len(m.Nodes)-1 {
+			return false
+		}
+	}
+	return true
+}
+
+// Collect verifies every node and returns what the verdict rests on, and who
+// judges it as this lab's clients do, also when the lab is gone.
+func (l *Lab) Collect(ctx context.Context) (*client.Saved, *client.Judge, error) {
+	cfg, err := LoadTrust(l.TrustFile())
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.Close()
+	if _, err := c.Verify(ctx); err != nil {
+		return nil, nil, err
+	}
+	b, err := c.Save()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := client.ParseSaved(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, At: s.Time}, nil
+}
+
 func (l *Lab) say(format string, args ...any) { fmt.Fprintf(l.opts.Progress, format+"\n", args...) }
 
 // Client makes a client of this lab, as `sotto-lab chat` has it.

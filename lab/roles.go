@@ -33,7 +33,11 @@ type role struct {
 	serve     func(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error
 }
 
-// roles are the honest ones; [Modes] has their hostile twins.
+// blindPublisher is a publisher that lists whatever a node says, for modes whose
+// hostile part is the node.
+const blindPublisher = "blind-publisher"
+
+// roles are the honest ones, and one accomplice; [Modes] has the hostile twins.
 var roles = map[string]role{
 	"relay":     {1, serveRelay},
 	"gateway":   {1, serveGateway},
@@ -43,6 +47,8 @@ var roles = map[string]role{
 	"publisher": {1, servePublisher},
 	"proxy":     {2, serveProxy},
 	"plain":     {1, servePlain},
+
+	blindPublisher: {1, serveBlindPublisher},
 }
 
 // RunRole is what `sotto-lab role NAME --config FILE` does: it serves one role

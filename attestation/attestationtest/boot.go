@@ -74,13 +74,13 @@ func Events() []Event {
 	for pcr := range 8 {
 		add(pcr, 0x04, make([]byte, 4), none) // EV_SEPARATOR
 	}
-	add(4, 0x80000003, []byte("SIMULATED path \\EFI\\BOOT\\BOOTX64.EFI"), code("unified kernel image")) // EV_EFI_BOOT_SERVICES_APPLICATION
+	add(4, 0x80000003, imageLoad("\\EFI\\BOOT\\BOOTX64.EFI"), code("unified kernel image")) // EV_EFI_BOOT_SERVICES_APPLICATION
 	for _, section := range []string{".linux", ".osrel", ".cmdline", ".initrd"} {
 		add(11, 0x0d, append([]byte(section), 0), none) // EV_IPL: the name, then the content
 		add(11, 0x0d, append([]byte(section), 0), code("section "+section))
 	}
 	add(12, 0x0d, wide(CommandLine), none)
-	add(4, 0x80000003, []byte("SIMULATED kernel"), code("kernel"))
+	add(4, 0x80000003, imageLoad("\\SIMULATED\\vmlinuz"), code("kernel"))
 	add(9, 0x06, []byte("SIMULATED initrd"), code("initrd")) // EV_EVENT_TAG
 	return out
 }
@@ -105,6 +105,21 @@ func Variable(name string, value []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(w)/2))
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(value)))
 	return append(append(b, w...), value...)
+}
+
+// imageLoad prints a UEFI_IMAGE_LOAD_EVENT (TCG PC Client Platform Firmware
+// Profile, Section 10.2.3) of a file: where it was loaded, which nobody reads, and
+// a device path of a file path node and the end (UEFI, Section 10.3).
+func imageLoad(path string) []byte {
+	le, name := binary.LittleEndian, wide(path)
+	var device []byte
+	device = append(device, 4, 4) // media, file path
+	device = append(le.AppendUint16(device, uint16(4+len(name))), name...)
+	device = append(device, 0x7f, 0xff, 4, 0) // the end of the entire path
+	b := le.AppendUint64(nil, 0x100000)
+	b = le.AppendUint64(b, 0x200000)
+	b = le.AppendUint64(b, 0)
+	return append(le.AppendUint64(b, uint64(len(device))), device...)
 }
 
 // EventLog prints events as a crypto-agile log with SHA-256 and SHA-384 digests.

@@ -6,12 +6,11 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"os"
 
-	"github.com/sotto-project/sotto/attestation/collect/snp"
-	"github.com/sotto-project/sotto/attestation/collect/tpm"
+	"github.com/sotto-project/sotto/attestation/collect/platform"
 	"github.com/sotto-project/sotto/computenode"
 	"github.com/sotto-project/sotto/internal/daemon"
 )
@@ -22,12 +21,7 @@ import (
 type config struct {
 	computenode.Config `yaml:",inline"`
 
-	// TPM is the device of the TPM; /dev/tpmrm0 if absent.
-	TPM string `yaml:"tpm"`
-	// EventLog is the firmware's log of this boot; the kernel's file if absent.
-	EventLog string `yaml:"event_log"`
-	// SNP names the collateral of the SEV-SNP report.
-	SNP snp.Config `yaml:"snp"`
+	Machine platform.Config `yaml:",inline"`
 }
 
 func main() {
@@ -37,35 +31,30 @@ func main() {
 engine on this machine answer, and seals the answer. It sees prompt and answer
 while it computes; it does not see who asked, keeps nothing, and dials nothing
 but its engine.`,
-		Check: func(c config) error { return c.Validate() },
+		Check: check,
 		Serve: serve,
 	}.Main())
 }
 
-func serve(ctx context.Context, c config, log *slog.Logger) error {
+func check(c config) error {
 	if c.Simulated {
-		return fmt.Errorf("simulated: true is for the lab; this program stands on hardware or not at all")
+		return errors.New("simulated: true is for the lab; this program stands on hardware or not at all")
 	}
-	if c.TPM == "" {
-		c.TPM = "/dev/tpmrm0"
+	if err := c.Validate(); err != nil {
+		return err
 	}
-	if c.EventLog == "" {
-		c.EventLog = "/sys/kernel/security/tpm0/binary_bios_measurements"
-	}
-	events, err := os.ReadFile(c.EventLog)
-	if err != nil {
-		return fmt.Errorf("event log: %v", err)
-	}
-	reporter, err := snp.Open(c.SNP)
+	return c.Machine.Validate()
+}
+
+func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
+	m, err := platform.Open(ctx, c.Machine)
 	if err != nil {
 		return err
 	}
-	device, err := tpm.Open(c.TPM)
-	if err != nil {
-		return err
-	}
-	defer device.Close()
-	n, err := computenode.New(c.Config, computenode.Hardware{TPM: device, Reporter: reporter, EventLog: events}, log)
+	defer func() { err = errors.Join(err, m.TPM.Close()) }()
+	n, err := computenode.New(c.Config, computenode.Hardware{
+		TPM: m.TPM, Reporter: m.Reporter, EventLog: m.EventLog, CCEL: m.CCEL, IMALog: m.IMALog, GPU: m.GPU,
+	}, log)
 	if err != nil {
 		return err
 	}

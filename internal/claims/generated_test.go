@@ -88,16 +88,16 @@ func settings(t *testing.T, dir, name string) string {
 	if all[name] == nil {
 		t.Fatalf("no struct %s in %s", name, dir)
 	}
-	foreign := map[string]*ast.StructType{} // configurations of other packages that roles embed by name
-	for _, dir := range []string{"attestation/collect/snp"} {
-		foreign[dir] = structs(t, dir)["Config"]
+	foreign := map[string]map[string]*ast.StructType{} // packages whose Config roles name, by the package's name
+	for _, name := range []string{"platform", "snp", "tdx", "azure", "certs", "nitro", "gpu"} {
+		foreign[name] = structs(t, "attestation/collect/"+name)
 	}
 	var b strings.Builder
 	fields(&b, all, foreign, all[name], "")
 	return b.String()
 }
 
-func fields(b *strings.Builder, all, foreign map[string]*ast.StructType, st *ast.StructType, indent string) {
+func fields(b *strings.Builder, all map[string]*ast.StructType, foreign map[string]map[string]*ast.StructType, st *ast.StructType, indent string) {
 	for _, f := range st.Fields.List {
 		if f.Tag == nil {
 			continue
@@ -106,7 +106,11 @@ func fields(b *strings.Builder, all, foreign map[string]*ast.StructType, st *ast
 		if err != nil {
 			continue
 		}
-		key, _, _ := strings.Cut(reflect.StructTag(tag).Get("yaml"), ",")
+		key, rest, _ := strings.Cut(reflect.StructTag(tag).Get("yaml"), ",")
+		config := foreign[packageOf(f.Type)]
+		if rest == "inline" && config != nil {
+			fields(b, config, foreign, config["Config"], indent)
+		}
 		if key == "" || key == "-" {
 			continue
 		}
@@ -129,14 +133,20 @@ func fields(b *strings.Builder, all, foreign map[string]*ast.StructType, st *ast
 		if inner := all[element(f.Type)]; inner != nil {
 			fields(b, all, foreign, inner, indent+"  ")
 		}
-		if e, ok := f.Type.(*ast.SelectorExpr); ok && e.Sel.Name == "Config" {
-			for dir, st := range foreign {
-				if x, ok := e.X.(*ast.Ident); ok && path.Base(dir) == x.Name {
-					fields(b, all, foreign, st, indent+"  ")
-				}
-			}
+		if config != nil {
+			fields(b, config, foreign, config["Config"], indent+"  ")
 		}
 	}
+}
+
+// packageOf is x of the type x.Config, "" of any other.
+func packageOf(e ast.Expr) string {
+	if s, ok := e.(*ast.SelectorExpr); ok && s.Sel.Name == "Config" {
+		if x, ok := s.X.(*ast.Ident); ok {
+			return x.Name
+		}
+	}
+	return ""
 }
 
 // kind names a field's type as YAML has it.

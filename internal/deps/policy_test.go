@@ -78,7 +78,10 @@ var may = map[string][]string{
 	"attestation/internal/tdx":      {"attestation/internal/refuse", "attestation/internal/roots"},
 	"attestation/internal/tpm":      {"attestation/internal/refuse"},
 	"attestation/internal/tpmcert":  {"attestation/internal/refuse", "attestation/internal/roots"},
-	"attestation/tamper":            {"attestation", "attestation/evidence"},
+	// Pieces of anybody's evidence, one at a time, for auditors: never part of a
+	// decision of ours.
+	"attestation/piece":  {"attestation", "attestation/internal/eventlog", "attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tdx", "attestation/internal/tpm"},
+	"attestation/tamper": {"attestation", "attestation/evidence", "attestation/internal/eventlog", "attestation/internal/ima"},
 
 	// The outer layer. Key configurations know suites, not secrets; the client
 	// side has the sender, the gateway the recipient.
@@ -119,16 +122,16 @@ var may = map[string][]string{
 	// The client and its faces.
 	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/tamper", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
-	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
+	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
-	"lab/cli":                   {"client/cli", "lab", "lab/bench"},
+	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench"},
 	"lab/internal/canary":       nil,
 	"lab/engine":                {"lab/engine/internal/llama", "lab/engine/model"},
 	"lab/engine/internal/llama": nil,
@@ -139,7 +142,7 @@ var may = map[string][]string{
 	"cmd/sotto-gateway": {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
 	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
 	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
-	"cmd/sotto-node":    {"attestation/collect/snp", "attestation/collect/tpm", "computenode", "internal/daemon"},
+	"cmd/sotto-node":    {"attestation/collect/platform", "computenode", "internal/daemon"},
 	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
 	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
 }
@@ -221,7 +224,7 @@ var only = map[string][]string{
 	"github.com/google/go-configfs-tsm/configfs/linuxtsm":    {"attestation/collect/..."},
 	"github.com/google/go-configfs-tsm/report":               {"attestation/collect/..."},
 	"github.com/google/go-sev-guest/abi":                     {"attestation/attestationtest", "attestation/collect/snp", "attestation/internal/snp"},
-	"github.com/google/go-sev-guest/kds":                     {"attestation", "attestation/attestationtest", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/kds":                     {"attestation", "attestation/attestationtest", "attestation/internal/snp", "attestation/piece"},
 	"github.com/google/go-sev-guest/proto/sevsnp":            {"attestation/internal/snp"},
 	"github.com/google/go-sev-guest/verify":                  {"attestation/internal/snp"},
 	"github.com/google/go-tpm/tpm2":                          {"attestation/...", "attestation/collect/tpm"},
@@ -250,7 +253,7 @@ var (
 		"attestation", "attestation/evidence", "attestation/explain", "attestation/internal/eventlog", "attestation/internal/hcl",
 		"attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse",
 		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
-		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/tamper", "audit/record",
+		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record",
 		"client/internal/canon", "computenode/internal/filter",
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",

@@ -33,7 +33,7 @@ The TPM is a simulator, and everything runs on this one machine.`,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Progress = cmd.ErrOrStderr()
-			fmt.Fprintln(cmd.ErrOrStderr(), "SIMULATED HARDWARE: TPMs, chips and boots of this lab exist in software only.")
+			fmt.Fprintln(cmd.ErrOrStderr(), simulated)
 			if cfg.Profile != "" {
 				if err := os.MkdirAll(cfg.Profile, 0o700); err != nil {
 					return err

@@ -10,9 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +17,9 @@ import (
 	clientcli "github.com/sotto-project/sotto/client/cli"
 	"github.com/sotto-project/sotto/lab"
 )
+
+// simulated is said before anything that the lab does.
+const simulated = "SIMULATED HARDWARE: TPMs, chips, GPUs and boots of this lab exist in software only."
 
 // New returns the root command of sotto-lab.
 func New() *cobra.Command {
@@ -34,6 +34,8 @@ Ctrl-C and leaves no process behind.
 
   sotto-lab                           then: sotto-lab chat, sotto-lab verify
   sotto-lab --once "Why is the sky blue?"
+  sotto-lab verify                    without one: start a lab, verify it, stop
+  sotto-lab tamper all                what the verifier says to changed evidence
   sotto-lab --evil list               parts that can be made hostile
   sotto-lab --evil truncate --once "Hi"
 
@@ -59,8 +61,15 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
-	root.AddCommand(roleCommand(), benchCommand())
-	root.AddCommand(clientcli.Commands(lab.LoadTrust, currentTrust())...)
+	root.AddCommand(roleCommand(), benchCommand(), tamperCommand())
+	running := currentTrust()
+	commands := clientcli.Commands(lab.LoadTrust, running)
+	for _, c := range commands {
+		if c.Name() == "verify" {
+			(&borrowed{running: running}).extend(c)
+		}
+	}
+	root.AddCommand(commands...)
 	return root
 }
 
@@ -95,7 +104,7 @@ func (r *run) main(cmd *cobra.Command, _ []string) error {
 	if quiet {
 		r.opts.Progress = io.Discard
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "SIMULATED HARDWARE: TPMs, chips and boots of this lab exist in software only. The model is a toy.")
+	fmt.Fprintln(cmd.ErrOrStderr(), simulated+" The model is a toy.")
 	ctx := cmd.Context()
 	l, err := lab.Start(ctx, r.opts)
 	if err != nil {
@@ -139,40 +148,4 @@ func listModes(w io.Writer) error {
 		}
 	}
 	return nil
-}
-
-// remember notes where the running lab is, so that `sotto-lab chat` in another
-// terminal finds it, and returns what takes the note away. Where no note can be
-// left, --trust still names the file.
-func remember(dir string) (forget func(), err error) {
-	path, err := notePath()
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(path), 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(path, []byte(dir+"\n"), 0o600)
-	}
-	return func() {
-		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == dir {
-			os.Remove(path)
-		}
-	}, err
-}
-
-func notePath() (string, error) {
-	cache, err := os.UserCacheDir()
-	return filepath.Join(cache, "sotto-lab", "running"), err
-}
-
-// currentTrust is the trust file of the lab that runs on this machine, or "".
-func currentTrust() string {
-	path, err := notePath()
-	if err != nil {
-		return ""
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return lab.TrustFile(strings.TrimSpace(string(b)))
 }

@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"strconv"
 	"sync"
 	"time"
 
@@ -51,7 +50,7 @@ type Maker struct {
 	tokens           *ecdsa.PrivateKey
 
 	mu      sync.Mutex
-	issuers map[string]issuer // by name; made when first asked for
+	issuers map[string]issuer // by names of issuer and holder; made when first asked for
 	leaves  map[string]leaf
 }
 
@@ -183,21 +182,22 @@ func sign(t, parent *x509.Certificate, key *ecdsa.PublicKey, by *ecdsa.PrivateKe
 
 // ca returns the issuer of that name under parent, made when first asked for.
 func (m *Maker) ca(cn string, parent issuer, change func(role string, t *x509.Certificate)) (issuer, error) {
-	if i, ok := m.issuers[cn]; ok && change == nil {
+	key := parent.cert.Subject.CommonName + "/" + cn
+	if i, ok := m.issuers[key]; ok && change == nil {
 		return i, nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	k, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		return issuer{}, err
 	}
-	c, err := sign(template(cn, apply(cn, change)), parent.cert, &key.PublicKey, parent.key)
+	c, err := sign(template(cn, apply(cn, change)), parent.cert, &k.PublicKey, parent.key)
 	if err != nil {
 		return issuer{}, err
 	}
 	if change == nil {
-		m.issuers[cn] = issuer{c, key}
+		m.issuers[key] = issuer{c, k}
 	}
-	return issuer{c, key}, nil
+	return issuer{c, k}, nil
 }
 
 func apply(role string, change func(string, *x509.Certificate)) func(*x509.Certificate) {
@@ -217,26 +217,22 @@ func chip(k nvidia.Kind) string {
 
 // mint returns the device of that kind and number, with its chain: leaf, the
 // device's own issuer, provisioner, identity, root.
-func (m *Maker) mint(k nvidia.Kind, n int, change func(string, *x509.Certificate)) (leaf, error) {
+func (m *Maker) mint(k nvidia.Kind, n int, short bool, change func(string, *x509.Certificate)) (leaf, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	name := chip(k) + "-" + strconv.Itoa(n)
+	name := fmt.Sprintf("%s-%d-%t", chip(k), n, short)
 	if l, ok := m.leaves[name]; ok && change == nil {
 		return l, nil
 	}
-	identity, err := m.ca("SIMULATED "+chip(k)+" Identity", m.device, change)
+	issuers, err := m.above(k, short, change)
 	if err != nil {
 		return leaf{}, err
 	}
-	provisioner, err := m.ca("SIMULATED "+chip(k)+" Provisioner ICA 1", identity, change)
+	own, err := m.ca(fmt.Sprintf("%s A01 GSP BROM SIMULATED %d", chip(k), n), issuers[0], change)
 	if err != nil {
 		return leaf{}, err
 	}
-	own, err := m.ca(fmt.Sprintf("%s A01 GSP BROM SIMULATED %d", chip(k), n), provisioner, change)
-	if err != nil {
-		return leaf{}, err
-	}
-	l := leaf{chain: []issuer{own, provisioner, identity, m.device}}
+	l := leaf{chain: append([]issuer{own}, issuers...)}
 	if l.key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader); err != nil {
 		return leaf{}, err
 	}
@@ -261,4 +257,17 @@ func (m *Maker) mint(k nvidia.Kind, n int, change func(string, *x509.Certificate
 		m.leaves[name] = l
 	}
 	return l, nil
+}
+
+// above returns the issuers above a device's own, root last.
+func (m *Maker) above(k nvidia.Kind, short bool, change func(string, *x509.Certificate)) ([]issuer, error) {
+	if short {
+		return []issuer{m.device}, nil
+	}
+	identity, err := m.ca("SIMULATED "+chip(k)+" Identity", m.device, change)
+	if err != nil {
+		return nil, err
+	}
+	provisioner, err := m.ca("SIMULATED "+chip(k)+" Provisioner ICA 1", identity, change)
+	return []issuer{provisioner, identity, m.device}, err
 }

@@ -86,7 +86,7 @@ func content(what string) string {
 
 // manifest makes and signs a manifest, with answers about its signers.
 func (b *build) manifest(what string) (nvidia.Manifest, error) {
-	signers, err := b.signers()
+	signers, answers, err := b.signers()
 	if err != nil {
 		return nvidia.Manifest{}, err
 	}
@@ -101,17 +101,33 @@ func (b *build) manifest(what string) (nvidia.Manifest, error) {
 	if b.s.Signed != nil {
 		swid = b.s.Signed(what, swid)
 	}
-	out := nvidia.Manifest{SWID: []byte(swid)}
+	return nvidia.Manifest{SWID: []byte(swid), OCSP: answers}, nil
+}
+
+// signers returns signer, intermediate and root of a manifest, with the answers
+// about them: others for each manifest, unless chains are short.
+func (b *build) signers() ([]issuer, [][]byte, error) {
+	if b.signedBy != nil {
+		return b.signedBy, b.answered, nil
+	}
+	signers, err := b.newSigners()
+	if err != nil {
+		return nil, nil, err
+	}
+	var answers [][]byte
 	for i := range signers[:len(signers)-1] {
 		answer, err := b.answer(signers[i].cert, signers[i+1])
 		if err != nil {
-			return nvidia.Manifest{}, err
+			return nil, nil, err
 		}
 		if answer != nil {
-			out.OCSP = append(out.OCSP, answer)
+			answers = append(answers, answer)
 		}
 	}
-	return out, nil
+	if b.s.Short {
+		b.signedBy, b.answered = signers, answers
+	}
+	return signers, answers, nil
 }
 
 func certsOf(chain []issuer) (out []*x509.Certificate) {
@@ -121,14 +137,19 @@ func certsOf(chain []issuer) (out []*x509.Certificate) {
 	return out
 }
 
-// signers returns signer, intermediate and root of manifests.
-func (b *build) signers() ([]issuer, error) {
+// newSigners makes a signer under the intermediate or, if chains are short, under
+// the root.
+func (b *build) newSigners() ([]issuer, error) {
 	m := b.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	middle, err := m.ca("SIMULATED Reference Value CA", m.manifest, b.s.Cert)
-	if err != nil {
-		return nil, err
+	above := []issuer{m.manifest}
+	if !b.s.Short {
+		middle, err := m.ca("SIMULATED Reference Value CA", m.manifest, b.s.Cert)
+		if err != nil {
+			return nil, err
+		}
+		above = []issuer{middle, m.manifest}
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
@@ -140,8 +161,8 @@ func (b *build) signers() ([]issuer, error) {
 			b.s.Cert("signer", t)
 		}
 	})
-	c, err := sign(t, middle.cert, &key.PublicKey, middle.key)
-	return []issuer{{c, key}, middle, m.manifest}, err
+	c, err := sign(t, above[0].cert, &key.PublicKey, above[0].key)
+	return append([]issuer{{c, key}}, above...), err
 }
 
 const signedInfo = `<ds:SignedInfo><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2006/12/xml-c14n11"/><ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"/><ds:Reference URI=""><ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/><ds:Transform Algorithm="http://www.w3.org/2006/12/xml-c14n11"/></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#sha384"/><ds:DigestValue>%s</ds:DigestValue></ds:Reference></ds:SignedInfo>`

@@ -10,7 +10,7 @@
 // # The tool
 //
 // It gets the nonce as its last argument, 64 hexadecimal digits, and prints
-// either a finished piece (docs/spec/evidence.md) or JSON:
+// either a finished piece (docs/spec/attestation.md) or JSON:
 //
 //	{
 //	  "arch": "HOPPER",                // or "BLACKWELL"
