@@ -9,7 +9,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
@@ -22,20 +23,26 @@ import (
 // SavedFormat is the format member of a file of saved evidence.
 const SavedFormat = "sotto evidence v1"
 
+// MaxSaved bounds a file of saved evidence, in bytes.
+const MaxSaved = 96 << 20
+
 // A Saved is everything that one verification rested on: the statement with its
 // proof and cosigned checkpoint, the pack, the freshness evidence. It holds no
 // trust and no policy: whoever judges it later brings their own. Nothing in it
-// is secret, and nothing in it says who saved it.
+// is secret, and nothing in it says who saved it. docs/spec/saved-evidence.md
+// fixes its bytes.
 type Saved struct {
 	Format    string    `json:"format"`
-	Time      time.Time `json:"time"` // when it was judged; only a hint for a later judge
-	Simulated bool      `json:"simulated,omitempty"`
-	Statement []byte    `json:"statement"` // statement.Signed
-	Pack      []byte    `json:"pack"`
-	Freshness []byte    `json:"freshness"`
+	Time      time.Time `json:"time"`                // it was saved, whole seconds, UTC; only a hint for a later judge
+	Simulated bool      `json:"simulated,omitempty"` // whoever saved it trusted SIMULATED roots; only a hint
+	Statement []byte    `json:"statement"`           // statement.Signed
+	Pack      []byte    `json:"pack"`                // statement.Pack
+	Freshness []byte    `json:"freshness"`           // statement.Freshness
 }
 
-// Save returns what the last report rested on, as JSON.
+// Save returns what the last report rested on, in the one spelling that
+// [ParseSaved] reads. It fails if nothing was verified yet, and with att.size
+// where the file would be over [MaxSaved].
 func (c *Client) Save() ([]byte, error) {
 	c.seenMu.Lock()
 	w := c.seenWorld
@@ -53,19 +60,44 @@ func (c *Client) Save() ([]byte, error) {
 			return nil, err
 		}
 	}
+	b, err := s.print()
+	if err == nil && len(b) > MaxSaved {
+		return nil, refuse("att.size", "saved evidence of %d bytes, allowed are %d", len(b), MaxSaved)
+	}
+	return b, err
+}
+
+func (s *Saved) print() ([]byte, error) {
 	b, err := json.MarshalIndent(s, "", "  ")
 	return append(b, '\n'), err
 }
 
-// ParseSaved reads a file of saved evidence and judges nothing.
+// ParseSaved reads a file of saved evidence and judges nothing. A file has one
+// spelling, the one that Save writes: what could be read in two ways would be
+// judged in two ways. Refusals: att.size, before anything is read, and att.format.
 func ParseSaved(b []byte) (*Saved, error) {
+	if len(b) > MaxSaved {
+		return nil, refuse("att.size", "saved evidence of %d bytes, allowed are %d", len(b), MaxSaved)
+	}
+	bad := func(what string) (*Saved, error) {
+		return nil, refuse("att.format", "not a file of saved evidence: %s", what).hint("sotto verify --save FILE writes one")
+	}
 	s, d := new(Saved), json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(s); err != nil || s.Format != SavedFormat {
-		return nil, refuse("att.format", "not a file of saved evidence: its format is not %q", SavedFormat)
+	if err := d.Decode(s); err != nil {
+		return bad("it is not the JSON expected")
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, refuse("att.format", "bytes after the saved evidence")
+	if s.Format != SavedFormat {
+		return bad(fmt.Sprintf("its format is not %q", SavedFormat))
+	}
+	if len(s.Statement) == 0 || len(s.Pack) == 0 || len(s.Freshness) == 0 {
+		return bad("statement, pack or freshness is missing")
+	}
+	if s.Time.Location() != time.UTC || s.Time.Nanosecond() != 0 || s.Time.Unix() <= 0 {
+		return bad("its time is not whole seconds in UTC")
+	}
+	if again, err := s.print(); err != nil || !bytes.Equal(again, b) {
+		return bad("another spelling, or bytes around it")
 	}
 	return s, nil
 }
@@ -143,50 +175,72 @@ func (j *Judge) Evidence(s *Saved) (ids [][32]byte, all []attestation.Evidence, 
 
 // A Tampered says what came of tampering with one node's evidence.
 type Tampered struct {
-	Mode string `json:"mode"`
-	What string `json:"what"`
+	Mode      string `json:"mode"`
+	What      string `json:"what"`    // what was done, in words
+	Changed   string `json:"changed"` // which bytes or values
+	Simulated bool   `json:"simulated"`
 	// Expected and Received are what the step that refused compared.
 	Step     string              `json:"step"`
 	Expected string              `json:"expected"`
 	Received string              `json:"received"`
+	Verdict  attestation.Verdict `json:"verdict"` // failed
 	Code     string              `json:"code"`
 	Detail   string              `json:"detail"`
-	Meaning  string              `json:"meaning"`
-	Report   *attestation.Report `json:"report,omitempty"`
+	Meaning  string              `json:"meaning"`          // what it would mean had it been accepted
+	Report   *attestation.Report `json:"report,omitempty"` // up to the step; none where the statement was refused
 }
 
 // TamperLog is the mode that changes the proof that the statement is in the log.
 const TamperLog = "log"
 
+const (
+	tamperLogWhat    = "the statement says something else than what is in the log"
+	tamperLogMeaning = "you could be shown nodes that nobody else sees"
+)
+
+// A TamperMode is one way to tamper with saved evidence.
+type TamperMode struct{ Name, What string }
+
+// TamperModes lists the modes that [Judge.Tamper] takes, with what each does.
+func TamperModes() []TamperMode {
+	var out []TamperMode
+	for _, m := range tamper.Modes() {
+		if m.Name == "expiry" { // what the operator could forge comes first
+			out = append(out, TamperMode{TamperLog, tamperLogWhat})
+		}
+		out = append(out, TamperMode{m.Name, m.What})
+	}
+	return out
+}
+
+// TamperNames lists the modes' names, for usage lines.
+func TamperNames() string {
+	var names []string
+	for _, m := range TamperModes() {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // Tamper changes the evidence of the first node by a mode of package tamper, or
-// the statement's proof, and verifies that. It fails if what was saved does not
-// verify untampered, has nothing to change, or, which must not be, verifies.
+// the statement, and verifies that. It fails with cfg for an unknown mode, as
+// [Judge.Verify] does if what was saved does not verify untampered, if it has
+// nothing to change, and, which must not be, if the result verifies.
 func (j *Judge) Tamper(s *Saved, mode string) (*Tampered, error) {
-	w, err := j.open(s)
+	m, ok := tamper.Find(mode)
+	if !ok && mode != TamperLog {
+		return nil, refuse(CodeConfig, "no way to tamper is called %q; there are %s", printable(mode), TamperNames())
+	}
+	good, err := j.first(s)
 	if err != nil {
-		return nil, worldError(err)
-	}
-	if len(w.listed) == 0 {
-		return nil, errors.New("tamper: no node in the evidence")
-	}
-	k, err := w.view().Case(w.listed[0].row)
-	if err != nil {
-		return nil, worldError(err)
-	}
-	good := tamper.Case{Evidence: k.Evidence, Policy: j.Policy, References: k.Refs, Now: j.At}
-	if _, err := good.Verify(); err != nil {
 		return nil, worldError(err)
 	}
 	if mode == TamperLog {
 		return j.tamperLog(s)
 	}
-	m, ok := tamper.Find(mode)
-	if !ok {
-		return nil, refuse(CodeConfig, "no way to tamper is called %q; there are %s, %s", printable(mode), tamper.Names(), TamperLog)
-	}
-	bad, err := m.Apply(good)
+	bad, did, err := m.Apply(*good)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; sotto verify --evidence FILE shows what is in it", err)
 	}
 	_, err = bad.Verify()
 	var refusal *attestation.RefusalError
@@ -194,8 +248,26 @@ func (j *Judge) Tamper(s *Saved, mode string) (*Tampered, error) {
 		return nil, errors.New("tamper: the tampered evidence was accepted; this is a defect, please report it")
 	}
 	last := refusal.Report.Steps[len(refusal.Report.Steps)-1]
-	return &Tampered{Mode: m.Name, What: m.What, Step: last.ID, Expected: last.Expected, Received: last.Got,
-		Code: string(refusal.Code), Detail: refusal.Detail, Meaning: last.Meaning, Report: refusal.Report}, nil
+	return &Tampered{Mode: mode, What: m.What, Changed: did, Step: last.ID, Expected: last.Expected, Received: last.Got, Verdict: attestation.Failed,
+		Code: string(refusal.Code), Detail: refusal.Detail, Meaning: m.Meaning, Simulated: refusal.Report.Simulated, Report: refusal.Report}, nil
+}
+
+// first returns the case of the first node, which verifies.
+func (j *Judge) first(s *Saved) (*tamper.Case, error) {
+	w, err := j.open(s)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.listed) == 0 {
+		return nil, refuse(CodeSmallSet, "the statement of epoch %d lists no node", w.statement.Epoch)
+	}
+	k, err := w.view().Case(w.listed[0].row)
+	if err != nil {
+		return nil, err
+	}
+	good := &tamper.Case{Evidence: k.Evidence, Policy: j.Policy, References: k.Refs, Now: j.At}
+	_, err = good.Verify()
+	return good, err
 }
 
 // tamperLog changes the statement, as an operator would who shows one user what
@@ -209,8 +281,8 @@ func (j *Judge) tamperLog(s *Saved) (*Tampered, error) {
 	if err != nil {
 		return nil, worldError(err)
 	}
-	before := sha256.Sum256(signed.Leaf)
-	st.NextPublic = st.NextPublic.Add(-time.Second)
+	before, was := sha256.Sum256(signed.Leaf), st.NextPublic
+	st.NextPublic = was.Add(-time.Second)
 	if signed.Leaf, err = st.Append(nil); err != nil {
 		return nil, err
 	}
@@ -220,7 +292,8 @@ func (j *Judge) tamperLog(s *Saved) (*Tampered, error) {
 	if err == nil || !ok {
 		return nil, errors.New("tamper: the tampered statement was accepted; this is a defect, please report it")
 	}
-	return &Tampered{Mode: TamperLog, What: "the statement says something else than what is in the log", Step: "statement.inclusion",
-		Expected: hex.EncodeToString(before[:]), Received: hex.EncodeToString(after[:]), Code: refusal.Code, Detail: refusal.Detail,
-		Meaning: "you would be shown nodes that nobody else sees"}, nil
+	date := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	return &Tampered{Mode: TamperLog, What: tamperLogWhat, Changed: fmt.Sprintf("next_public of the statement: %s, was %s", date(st.NextPublic), date(was)),
+		Step: "statement.inclusion", Expected: "SHA-256 " + hex.EncodeToString(before[:]), Received: "SHA-256 " + hex.EncodeToString(after[:]),
+		Verdict: attestation.Failed, Code: refusal.Code, Detail: refusal.Detail, Meaning: tamperLogMeaning, Simulated: j.Policy.Roots.Simulated()}, nil
 }

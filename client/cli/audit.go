@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +44,7 @@ func (e *env) writeAudit(cmd *cobra.Command, r *client.Report, f *verifyFlags) e
 	}
 	token, err := rec.Sign(key)
 	if err != nil {
-		return err
+		return fmt.Errorf("audit record: %w", err)
 	}
 	if err := writeFile(f.audit, append(token, '\n')); err != nil {
 		return err
@@ -106,13 +107,15 @@ func auditRecord(r *client.Report, pub ed25519.PublicKey, name string) (*record.
 			return nil, err
 		}
 	}
-	for _, n := range r.Nodes {
-		np := record.NodeParams{Report: n.Report}
-		if np.Report == nil { // refused before its evidence was judged
-			np.Report = &attestation.Report{NodeHex: n.ID, Time: r.Time, Simulated: r.Simulated, Verdict: attestation.NotChecked}
-			if err := readDigest(&np.Report.Node, n.ID); err != nil {
-				return nil, err
-			}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		np := record.NodeParams{Report: judged(n, r)}
+		if n.Code != "" && !slices.Contains(attestation.Codes(), attestation.Code(n.Code)) {
+			// A record has room for codes of attestation. What the log refused, such
+			// as a record that is not the statement's, leaves a node not checked.
+			c := *np.Report
+			c.Verdict, c.Steps = attestation.NotChecked, nil
+			np.Report = &c
 		}
 		if n.Fresh != "" {
 			if err := readDigest(&np.Freshness, n.Fresh); err != nil {
@@ -121,7 +124,11 @@ func auditRecord(r *client.Report, pub ed25519.PublicKey, name string) (*record.
 		}
 		p.Nodes = append(p.Nodes, np)
 	}
-	return record.New(p)
+	rec, err := record.New(p)
+	if err != nil {
+		return nil, fmt.Errorf("audit record: %w", err)
+	}
+	return rec, nil
 }
 
 func readDigest(dst *[32]byte, s string) error {

@@ -32,12 +32,16 @@ const (
 // ExitCode returns the exit code for the error of a command.
 func ExitCode(err error) int {
 	var usage *usageError
+	var refused *refusedError
+	var own *pieceError // not an interface: a child process that failed has an exit code, too
 	switch code := client.CodeOf(err); {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &own):
+		return own.ExitCode()
 	case errors.As(err, &usage), code == client.CodeConfig:
 		return ExitUsage
-	case code != "":
+	case code != "", errors.As(err, &refused):
 		return ExitRefused
 	}
 	return ExitFailed
@@ -48,6 +52,12 @@ type usageError struct{ error }
 // UsageError marks err as a mistake on the command line, for [ExitCode].
 func UsageError(err error) error { return &usageError{err} }
 
+type refusedError struct{ error }
+
+// RefusedError marks err, which has no code of its own, as a refusal, for
+// [ExitCode].
+func RefusedError(err error) error { return &refusedError{err} }
+
 // Commands returns the client's commands. trust is the default path of the
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {
@@ -57,7 +67,8 @@ func Commands(load Loader, trust string) []*cobra.Command {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
 		c.SilenceUsage, c.SilenceErrors = true, true
-		args := c.Args
+		args, run := c.Args, c.RunE
+		c.RunE = func(cmd *cobra.Command, given []string) error { return printable(run(cmd, given)) }
 		c.Args = func(cmd *cobra.Command, given []string) error {
 			if err := args(cmd, given); err != nil {
 				return &usageError{err}

@@ -4,26 +4,24 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sotto-project/sotto/attestation/explain"
-	"github.com/sotto-project/sotto/attestation/tamper"
 	"github.com/sotto-project/sotto/client"
 )
 
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
-	json, brief, explain, peers bool
-	html, save, evidence, at    string
-	tamper, extract             string
-	audit, auditKey, auditName  string
+	json, brief, peers         bool
+	explain                    word
+	html, save, evidence, at   string
+	tamper, extract            string
+	audit, auditKey, auditName string
 }
 
 func (e *env) verify() *cobra.Command {
@@ -45,179 +43,159 @@ mean had it failed, and how to check it by hand. No prompt is sent.
   sotto verify --evidence FILE --at TIME      judge it again, offline, years later
   sotto verify --evidence FILE --tamper pcr   see what a failure looks like
   sotto verify --html FILE --audit FILE       a page, and a signed record
+  sotto verify record FILE --key PUB          check such a record, compare two
   sotto verify piece sev-snp < report.json    one piece of anybody's evidence
 
 Your trust file decides (--trust); nothing that a server sends does.
 
 Exit codes: 0 verified (named gaps included), 10 refused, 1 failed, 2 usage.`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 && !f.explain {
+			if len(args) > 0 && !f.explain.set {
 				return fmt.Errorf("%q: verify takes a word after --explain, and nothing else", args[0])
 			}
 			return nil
 		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if !f.explain.set || len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeWords(), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return e.runVerify(cmd, args, &f) },
 	}
+	f.add(cmd)
+	cmd.AddCommand(e.verifyNode(), e.verifyRecord(), e.piece())
+	return cmd
+}
+
+// add declares the flags, and what a shell can complete of their values.
+func (f *verifyFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON (docs/spec/verify/report.schema.json)")
 	fl.BoolVar(&f.brief, "brief", false, "one line for each step that passed without a gap")
-	fl.BoolVar(&f.explain, "explain", false, "explain each step, or one `WORD`; 'list' names them all")
+	fl.Var(&f.explain, "explain", "explain each step, or one `WORD`; 'list' names them all")
+	fl.Lookup("explain").NoOptDefVal = "true"
 	fl.BoolVar(&f.peers, "peers", false, "show which nodes vouch for which, by their own signatures")
 	fl.StringVar(&f.html, "html", "", "write the report as one page to `FILE`")
-	fl.StringVar(&f.save, "save", "", "write everything the verdict rests on to `FILE`")
+	fl.StringVar(&f.save, "save", "", "write everything the verdict rests on to `FILE` (docs/spec/saved-evidence.md)")
 	fl.StringVar(&f.evidence, "evidence", "", "judge the evidence saved in `FILE`; no network")
 	fl.StringVar(&f.at, "at", "", "judge saved evidence as of `TIME` (RFC 3339; 'saved': when it was saved)")
-	fl.StringVar(&f.tamper, "tamper", "", "change saved evidence by `MODE` and show what happens: "+tamper.Names()+", "+client.TamperLog)
+	fl.StringVar(&f.tamper, "tamper", "", "change saved evidence by `MODE` and show what happens: "+client.TamperNames())
 	fl.StringVar(&f.extract, "extract", "", "write the pieces of the evidence as files into `DIR`, for checks by hand")
 	fl.StringVar(&f.audit, "audit", "", "write a signed record of this verification to `FILE`, and a page to FILE.html")
 	fl.StringVar(&f.auditKey, "audit-key", "", "Ed25519 key that signs records, PEM; made if there is none (default: beside the trust file)")
 	fl.StringVar(&f.auditName, "audit-name", "", "what the signer calls itself in records")
-	cmd.AddCommand(e.verifyNode())
-	return cmd
+	complete := func(flag string, values []string) {
+		// The error is that of a flag that does not exist.
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	var modes []string
+	for _, m := range client.TamperModes() {
+		modes = append(modes, m.Name+"\t"+m.What)
+	}
+	complete("tamper", modes)
+	complete("at", []string{"saved\twhen it was saved"})
+}
+
+// A word is the value of --explain: a flag that may stand alone, be followed by a
+// word, or have one after an equals sign.
+type word struct {
+	set  bool
+	word string
+}
+
+func (w *word) String() string { return w.word }
+func (w *word) Type() string   { return "word" }
+
+func (w *word) Set(s string) error {
+	switch w.set, w.word = true, s; s {
+	case "true":
+		w.word = ""
+	case "false":
+		*w = word{}
+	}
+	return nil
+}
+
+// check refuses flags that contradict each other: one that is ignored in silence
+// would have somebody believe that it was heeded.
+func (f *verifyFlags) check(args []string) error {
+	usage := func(text string) error { return &usageError{errors.New(text)} }
+	any := func(flags ...string) bool { return strings.Join(flags, "") != "" }
+	files := any(f.html, f.save, f.extract, f.audit)
+	switch {
+	case any(f.at, f.tamper) && f.evidence == "":
+		return usage("--at and --tamper are about saved evidence; name it with --evidence FILE")
+	case any(f.auditKey, f.auditName) && f.audit == "":
+		return usage("--audit-key and --audit-name are about a record; name it with --audit FILE")
+	case f.json && (f.brief || f.explain.set):
+		return usage("--json prints everything; it does not go with --brief or --explain")
+	case f.peers && (f.brief || f.explain.set || files || f.evidence != ""):
+		return usage("--peers asks the running system; it goes with --json only")
+	case f.tamper != "" && (f.brief || f.explain.set || files):
+		return usage("--tamper shows one refusal; it goes with --evidence, --at and --json only")
+	case f.evidence != "" && f.save != "":
+		return usage("--evidence reads what was saved; copy the file instead of saving it anew")
+	case f.explain.word != "" && len(args) > 0:
+		return usage("--explain takes one word")
+	case (f.explain.word != "" || len(args) > 0) && (f.brief || files || f.evidence != ""):
+		return usage("--explain WORD explains a word and verifies nothing; it goes with no other flag")
+	}
+	return nil
 }
 
 func (e *env) runVerify(cmd *cobra.Command, args []string, f *verifyFlags) error {
-	if f.explain && len(args) > 0 {
-		return explainWord(cmd, args)
+	if err := f.check(args); err != nil {
+		return err
 	}
+	out := cmd.OutOrStdout()
 	switch {
-	case (f.at != "" || f.tamper != "") && f.evidence == "":
-		return &usageError{errors.New("--at and --tamper are about saved evidence; name it with --evidence")}
-	case f.peers && (f.evidence != "" || f.save != "" || f.audit != ""):
-		return &usageError{errors.New("--peers asks the running system; it goes with --json only")}
+	case f.explain.word != "":
+		return explainWord(reportText{out}, []string{f.explain.word})
+	case f.explain.set && len(args) > 0:
+		return explainWord(reportText{out}, args)
 	case f.peers:
 		return e.runPeers(cmd, f.json)
 	case f.evidence != "":
 		return e.runSaved(cmd, f)
 	}
-	c, err := e.clientWith(progress(cmd))
+	c, err := e.clientWith(progress(cmd.ErrOrStderr()))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	r, err := c.Verify(cmd.Context())
 	if r == nil {
-		return err
+		return refused(out, f.json, err)
 	}
 	if f.save != "" || f.extract != "" {
-		saved, serr := c.Save()
-		if serr != nil {
-			return serr
-		}
-		if f.save != "" {
-			if serr = writeFile(f.save, saved); serr != nil {
-				return serr
-			}
-		}
-		if f.extract != "" {
-			if serr = e.extract(saved, f.extract, r.Time); serr != nil {
-				return serr
-			}
+		if serr := e.keep(c, r.Time, f); serr != nil {
+			return errors.Join(serr, e.show(cmd, r, f), err)
 		}
 	}
 	return errors.Join(e.show(cmd, r, f), err)
 }
 
-// show prints the report and writes what else was asked for.
-func (e *env) show(cmd *cobra.Command, r *client.Report, f *verifyFlags) error {
-	if err := e.writeReport(cmd.OutOrStdout(), r, f); err != nil {
+// keep writes what was fetched, whatever came of it: a refusal is worth keeping,
+// too.
+func (e *env) keep(c *client.Client, at time.Time, f *verifyFlags) error {
+	saved, err := c.Save()
+	if err != nil {
 		return err
 	}
-	if f.html != "" {
-		if err := writePage(f.html, document(r)); err != nil {
+	if f.save != "" {
+		if err := writeFile(f.save, saved); err != nil {
 			return err
 		}
 	}
-	if f.audit != "" {
-		return e.writeAudit(cmd, r, f)
+	if f.extract == "" {
+		return nil
 	}
-	return nil
-}
-
-func (e *env) writeReport(w io.Writer, r *client.Report, f *verifyFlags) error {
-	if f.json {
-		return writeJSON(w, r)
-	}
-	d := document(r)
-	if err := explain.Text(w, d, explain.Options{Brief: f.brief}); err != nil || !f.explain {
-		return err
-	}
-	return explainSteps(w, d)
-}
-
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// runSaved judges a file. It needs the trust file, for log and policy, and
-// nothing else.
-func (e *env) runSaved(cmd *cobra.Command, f *verifyFlags) error {
-	b, err := os.ReadFile(f.evidence)
+	s, err := client.ParseSaved(saved)
 	if err != nil {
 		return err
 	}
-	saved, err := client.ParseSaved(b)
-	if err != nil {
-		return err
-	}
-	j, err := e.judge(saved, f.at)
-	if err != nil {
-		return err
-	}
-	j.Progress = progress(cmd)
-	if f.tamper != "" {
-		t, err := j.Tamper(saved, f.tamper)
-		if err != nil {
-			return err
-		}
-		if werr := writeTampered(cmd.OutOrStdout(), t, f.json); werr != nil {
-			return werr
-		}
-		return &client.Error{Code: t.Code, Detail: "as it should be: the evidence was tampered with (" + t.Mode + ")"}
-	}
-	r, err := j.Verify(saved)
-	if r == nil {
-		return hintAt(err, saved, f.at)
-	}
-	if f.extract != "" {
-		if xerr := e.extract(b, f.extract, j.At); xerr != nil {
-			return xerr
-		}
-	}
-	return errors.Join(e.show(cmd, r, f), err)
-}
-
-// judge reads the trust file and the time.
-func (e *env) judge(saved *client.Saved, at string) (*client.Judge, error) {
-	cfg, err := e.config()
-	if err != nil {
-		return nil, err
-	}
-	j := &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, At: time.Now()}
-	switch at {
-	case "":
-	case "saved":
-		j.At = saved.Time
-	default:
-		if j.At, err = time.Parse(time.RFC3339, at); err != nil {
-			return nil, &usageError{fmt.Errorf("--at %q is no time such as %s", at, time.Now().UTC().Format(time.RFC3339))}
-		}
-	}
-	return j, nil
-}
-
-// hintAt tells whoever judges old evidence by today's clock how not to.
-func hintAt(err error, saved *client.Saved, at string) error {
-	var own *client.Error
-	if at != "" || !errors.As(err, &own) {
-		return err
-	}
-	out := *own
-	out.Hint = fmt.Sprintf("it was judged as of now; it says it was saved at %s: --at saved judges it as of then", saved.Time.UTC().Format(time.RFC3339))
-	return &out
+	return e.extract(s, f.extract, at)
 }
 
 // verifyNode is "verify node ID".
@@ -239,18 +217,19 @@ Exit codes: 0 verified (named gaps included), 10 refused, 1 failed, 2 usage.`,
 				return err
 			}
 			defer c.Close()
+			out := cmd.OutOrStdout()
 			id, err := c.FindNode(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return refused(out, asJSON, err)
 			}
 			a, err := c.Attest(cmd.Context(), id)
 			if a == nil {
-				return err
+				return refused(out, asJSON, err)
 			}
 			if asJSON {
-				return errors.Join(writeJSON(cmd.OutOrStdout(), a), err)
+				return errors.Join(writeJSON(out, a), err)
 			}
-			_, werr := io.WriteString(cmd.OutOrStdout(), a.Text())
+			_, werr := io.WriteString(reportText{out}, a.Text())
 			return errors.Join(werr, err)
 		},
 	}
@@ -259,35 +238,42 @@ Exit codes: 0 verified (named gaps included), 10 refused, 1 failed, 2 usage.`,
 }
 
 func (e *env) runPeers(cmd *cobra.Command, asJSON bool) error {
-	c, err := e.clientWith(progress(cmd))
+	c, err := e.clientWith(progress(cmd.ErrOrStderr()))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	out := cmd.OutOrStdout()
 	m, err := c.Peers(cmd.Context())
 	if m == nil {
-		return err
+		return refused(out, asJSON, err)
 	}
 	if asJSON {
-		return errors.Join(writeJSON(cmd.OutOrStdout(), m), err)
+		return errors.Join(writeJSON(out, m), err)
 	}
-	_, werr := io.WriteString(cmd.OutOrStdout(), m.Text())
+	_, werr := io.WriteString(reportText{out}, m.Text())
 	return errors.Join(werr, err)
 }
 
-// progress shows how far a verification of many nodes is, on a line of its own
-// that is gone at the end. Few nodes are not worth the line.
-func progress(cmd *cobra.Command) func(done, total int) {
+// progress shows how far a verification of many nodes is: on a terminal on a
+// line that is gone at the end, elsewhere as one line when all is done. Few nodes
+// are not worth a line.
+func progress(w io.Writer) func(done, total int) {
 	const many = 50
+	terminal := isTerminal(w)
 	last := time.Time{}
 	return func(done, total int) {
-		if total < many || done < total && time.Since(last) < 100*time.Millisecond {
-			return
-		}
-		last = time.Now()
-		fmt.Fprintf(cmd.ErrOrStderr(), "\rverified %d of %d nodes", done, total)
-		if done == total {
-			fmt.Fprint(cmd.ErrOrStderr(), "\n")
+		switch {
+		case total < many:
+		case !terminal:
+			if done == total {
+				fmt.Fprintf(w, "verified %d nodes\n", total)
+			}
+		case done == total:
+			fmt.Fprintf(w, "\r%40s\r", "")
+		case time.Since(last) >= 100*time.Millisecond:
+			last = time.Now()
+			fmt.Fprintf(w, "\rverified %d of %d nodes", done, total)
 		}
 	}
 }

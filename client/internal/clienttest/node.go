@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/attestation/attestationtest/fakegpu"
 	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/hpke/recipient"
@@ -61,7 +62,11 @@ func (w *World) newNode(i int) *Node {
 	n := &Node{Name: fmt.Sprintf("node-%d", i+1), world: w}
 	config, err := attestationtest.Config(Model, weights).Append(nil)
 	w.must(err)
-	n.hw, err = attestationtest.NewNode(w.Roots, attestationtest.NodeSpec{Name: n.Name, Config: config})
+	spec := attestationtest.NodeSpec{Name: n.Name, Config: config}
+	if !w.Policy.AllowNoGPU {
+		spec.IMA, spec.GPU = true, &fakegpu.Spec{First: i, NoTokens: true, Short: true}
+	}
+	n.hw, err = attestationtest.NewNode(w.Roots, spec)
 	w.must(err)
 	n.hop = w.serve(n.Name+".sotto", true, http.HandlerFunc(n.serve))
 	return n
@@ -258,7 +263,7 @@ func (n *Node) judge(w http.ResponseWriter, r *http.Request) {
 		httpx.Problem(w, http.StatusBadRequest, "peers.refused")
 		return
 	}
-	judge := roster.NewJudge(attestationtest.Policy(n.world.Roots), nil)
+	judge := roster.NewJudge(n.world.policy(n.world.Roots), nil)
 	var list []wire.PeerVerdict
 	for _, id := range q.Peers {
 		row, _ := v.Statement.Node([32]byte(id))

@@ -63,6 +63,7 @@ type World struct {
 	LogDir string
 	config publish.Config
 	router *router.Router
+	policy func(*attestationtest.Root) *attestation.Policy
 }
 
 // root is made once: its keys take longer than all else.
@@ -71,13 +72,25 @@ var root = sync.OnceValues(attestationtest.GenerateRoot)
 // Start starts a world of n nodes with a first epoch that has begun.
 func Start(t testing.TB, n int) *World {
 	t.Helper()
-	w := &World{t: t, Meter: &Meter{}, Boards: []*publish.Board{{}, {}}}
+	return start(t, n, attestationtest.Policy)
+}
+
+// StartFull is [Start] with nodes that show complete evidence, a log of what ran
+// and a SIMULATED GPU each, and with clients that ask for it.
+func StartFull(t testing.TB, n int) *World {
+	t.Helper()
+	return start(t, n, attestationtest.LabPolicy)
+}
+
+func start(t testing.TB, n int, policy func(*attestationtest.Root) *attestation.Policy) *World {
+	t.Helper()
+	w := &World{t: t, Meter: &Meter{}, Boards: []*publish.Board{{}, {}}, policy: policy}
 	var err error
 	w.Roots, err = root()
 	w.must(err)
 	w.CA, err = httpxtest.CreateCA(t.TempDir(), "SIMULATED test root")
 	w.must(err)
-	w.Policy = attestationtest.Policy(w.Roots)
+	w.Policy = policy(w.Roots)
 	for i := range n {
 		w.Nodes = append(w.Nodes, w.newNode(i))
 	}
@@ -116,7 +129,7 @@ func (w *World) start() {
 	inside := w.identity("gateway.sotto")
 	board := w.serve("log.sotto", false, w.Boards[0].Handler())
 	var err error
-	cfg := router.Config{TLS: w.identity("router.sotto"), Publisher: board.URL, PublisherCA: w.CA.File(), Trust: w.Trust, Machines: attestationtest.Policy(w.Roots)}
+	cfg := router.Config{TLS: w.identity("router.sotto"), Publisher: board.URL, PublisherCA: w.CA.File(), Trust: w.Trust, Machines: w.policy(w.Roots)}
 	for _, n := range w.Nodes {
 		cfg.Nodes = append(cfg.Nodes, n.hop.URL)
 	}
