@@ -126,6 +126,30 @@ func (i *Image) incomplete() string {
 	return ""
 }
 
+// uncompared names what an image states and nothing would ever look at; "" if
+// there is nothing. Whoever wrote it believes that it is checked.
+func (i *Image) uncompared() string {
+	for _, pcr := range slices.Sorted(maps.Keys(i.PCRs)) {
+		if !slices.Contains(evidence.QuotePCRs(), pcr) {
+			return fmt.Sprintf("PCR %d is in no quote", pcr)
+		}
+	}
+	for _, r := range slices.Sorted(maps.Keys(i.RTMRs)) {
+		if r < 0 || r > 2 || !onTDX(i.Platform) {
+			return fmt.Sprintf("RTMR %d is not compared on %s", r, i.Platform)
+		}
+	}
+	switch {
+	case !i.Platform.measuresRTMRs() && len(i.ACPI)+len(i.RTMR2Events) != 0:
+		return "lists of a TD's events"
+	case i.Platform != NitroTPM && len(i.NitroPCRs) != 0:
+		return "registers of a Nitro document"
+	case i.Platform != SNP && i.TPMOutside:
+		return "tpm_outside, which is for " + string(SNP)
+	}
+	return ""
+}
+
 // checkImage finds the release by its launch measurement. Where several share
 // one, because it covers the firmware only, kernel and command line tell them
 // apart; if none fits, the first is the one that the next steps complain about.
@@ -273,6 +297,8 @@ func checkSecureBoot(v *verification) (outcome, error) {
 		return outcome{}, refuse.As(refuse.SecureBoot, "the firmware measured Secure Boot as off")
 	case !on:
 		return outcome{got: "off", gap: "Secure Boot: off"}, nil
+	case v.ccel == nil && !v.platform.registersProve():
+		return outcome{got: "on, from an event in the log", gap: "Secure Boot: " + ownersTPM}, nil
 	}
 	return outcome{got: "on, from the firmware's own event"}, nil
 }

@@ -107,6 +107,10 @@ func (p Platform) registersProve() bool {
 	return p == SNPSVSM || p == AzureSNP || p == AzureTDX || p == TPM || p == NitroTPM
 }
 
+// ownersTPM is why registers are no proof of software where registersProve says
+// so, for gaps.
+const ownersTPM = "on the word of a TPM that the machine's owner may hold"
+
 // measuresLaunch says whether the platform has a launch measurement that
 // [Image.Measurement] can be compared with.
 func (p Platform) measuresLaunch() bool { return p != TPM && p != NitroTPM }

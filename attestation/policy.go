@@ -4,13 +4,11 @@
 package attestation
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/internal/roots"
@@ -161,11 +159,17 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// ParsePolicy reads a policy from JSON; unknown members are refused. One that
+// ParsePolicy reads a policy from JSON. Unknown members are refused, and so is
+// what can be read in two ways: a member twice or in another case, null. One that
 // names a profile starts from it, and is refused where it is looser: a mistake in
 // a file is not how a profile is left. The caller sets the Roots.
 func ParsePolicy(b []byte) (*Policy, error) {
-	var named struct{ Profile string }
+	if err := checkPolicyText(b); err != nil {
+		return nil, fmt.Errorf("policy: %v", err)
+	}
+	var named struct {
+		Profile string `json:"profile"`
+	}
 	if err := json.Unmarshal(b, &named); err != nil {
 		return nil, fmt.Errorf("policy: %v", err)
 	}
@@ -177,13 +181,8 @@ func ParsePolicy(b []byte) (*Policy, error) {
 		}
 		base, _ = Profile(named.Profile)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(p); err != nil {
+	if err := json.Unmarshal(b, p); err != nil {
 		return nil, fmt.Errorf("policy: %v", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("policy: bytes after the policy")
 	}
 	if base != nil {
 		if field := looser(p, base); field != "" {

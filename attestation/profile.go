@@ -88,6 +88,7 @@ func looser(p, base *Policy) string {
 		{"max_epoch_age", p.MaxEpochAge > base.MaxEpochAge},
 		{"max_fresh_age", p.MaxFreshAge > base.MaxFreshAge},
 		{"max_skew", p.MaxSkew > base.MaxSkew},
+		{"images.tpm_outside", provesSoftware(base.Platforms) && slices.ContainsFunc(p.Images, func(i Image) bool { return i.TPMOutside })},
 	} {
 		if c.loose {
 			return c.name
@@ -177,6 +178,12 @@ func looserRest(p, base *Policy) string {
 		return "gpu.allow_token_only"
 	}
 	return ""
+}
+
+// provesSoftware reports whether each of the platforms proves what it runs, so
+// that a profile of them promises it.
+func provesSoftware(platforms []Platform) bool {
+	return !slices.ContainsFunc(platforms, func(p Platform) bool { return p == GoogleSNP || p == TPM })
 }
 
 // covers reports whether every part of t is at least that of floor.

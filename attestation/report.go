@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A Verdict is the outcome of a step or of a whole report. The zero value says
@@ -90,8 +92,10 @@ type Report struct {
 	Steps     []Step    `json:"steps"`
 }
 
-// add appends a step and weakens the overall verdict to it.
+// add appends a step and weakens the overall verdict to it. What came from the
+// evidence is made plain here, once, for every form that a report is printed in.
 func (r *Report) add(s Step) {
+	s.Expected, s.Got, s.Gap = printable(s.Expected), printable(s.Got), printable(s.Gap)
 	if len(r.Steps) == 0 || s.Verdict < r.Verdict {
 		r.Verdict = s.Verdict
 	}
@@ -121,8 +125,8 @@ func (r *Report) JSON() []byte {
 	return b.Bytes()
 }
 
-// Text prints the report for a terminal. Values from the evidence are quoted
-// where they are not hex, so that they cannot move the cursor.
+// Text prints the report for a terminal. Nothing in it moves the cursor, ends a
+// line or turns the direction of writing.
 func (r *Report) Text() string {
 	var b strings.Builder
 	if r.Simulated {
@@ -154,7 +158,7 @@ func (r *Report) Text() string {
 // printable replaces what a terminal would act upon.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r

@@ -133,6 +133,9 @@ func checkPolicy(v *verification) (outcome, error) {
 		if what := p.Images[i].incomplete(); what != "" || seen[p.Images[i].Name] {
 			return bad(fmt.Sprintf("image %q is listed twice or has no %s", p.Images[i].Name, what))
 		}
+		if what := p.Images[i].uncompared(); what != "" {
+			return bad(fmt.Sprintf("image %q states what nothing compares: %s", p.Images[i].Name, what))
+		}
 		seen[p.Images[i].Name] = true
 	}
 	if len(p.SNP.Products) == 0 && slices.ContainsFunc(p.Platforms, onSNP) {
@@ -365,7 +368,7 @@ func checkFreshness(v *verification) (outcome, error) {
 	v.freshPCRs = pcrs
 	out := outcome{expected: fmt.Sprintf("quote over %x", want), got: "equal, same boot, same seal PCRs"}
 	if !v.platform.registersProve() {
-		out.gap = "freshness: on the word of a TPM that the machine's owner may hold; the hardware's own is as old as the epoch evidence"
+		out.gap = "freshness: " + ownersTPM + "; the hardware's own is as old as the epoch evidence"
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@
 package attestation
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -88,8 +89,13 @@ func checkSVSM(v *verification) (outcome, error) {
 		return out, refuse.As(refuse.Binding, "endorsement key of the manifest: %v", err)
 	}
 	out.gap = "attestation key: in the SVSM's vTPM on the word of the enrolment authority"
+	if cert.NoCRL {
+		out.gap += "; " + noAKList
+	}
 	return out, cert.CheckEK(key)
 }
+
+const noAKList = "revocation: no list for the certificate of the attestation key"
 
 func hasAKCerts(v *verification) bool {
 	return v.platform == TPM || v.platform == GoogleSNP || v.platform == GoogleTDX
@@ -118,11 +124,13 @@ func collateral(b []byte, code refuse.Code) (tpmcert.Collateral, error) {
 // policy names.
 func (v *verification) authority(owner roots.Vendor, pemRoots string) (tpmcert.Authority, error) {
 	a := tpmcert.Of(v.p.Roots, owner)
-	for rest := []byte(pemRoots); len(rest) > 0; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
+	for rest := bytes.TrimSpace([]byte(pemRoots)); len(rest) > 0; rest = bytes.TrimSpace(rest) {
+		block, next := pem.Decode(rest)
+		// Decode passes over what it cannot read, and that may be an authority too.
+		if block == nil || block.Type != "CERTIFICATE" || !bytes.HasPrefix(rest, []byte("-----BEGIN CERTIFICATE-----")) {
+			return a, refuse.As(refuse.Policy, "roots of %s in the policy are not certificates in PEM alone", owner)
 		}
+		rest = next
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return a, refuse.As(refuse.Policy, "root of %s in the policy: %v", owner, err)
@@ -172,7 +180,7 @@ func checkAKCert(v *verification) (outcome, error) {
 	}
 	out := outcome{got: fmt.Sprintf("certified by %q", cert.Root.Subject.String())}
 	if cert.NoCRL {
-		out.gap = "revocation: no list for the certificate of the attestation key"
+		out.gap = noAKList
 	}
 	return out, nil
 }

@@ -132,10 +132,10 @@ type verification struct {
 func (v *verification) piece(k evidence.Kind) []byte { b, _ := v.ev.Epoch.Get(k); return b }
 
 func (v *verification) refuse(step Step, err error) error {
-	e := &RefusalError{Code: refuse.Format, Detail: err.Error(), Node: v.refs.NodeID, Report: v.report}
+	e := &RefusalError{Code: refuse.Format, Detail: printable(err.Error()), Node: v.refs.NodeID, Report: v.report}
 	var r *refuse.Error
 	if errors.As(err, &r) {
-		e.Code, e.Detail = r.Code, r.Detail
+		e.Code, e.Detail = r.Code, printable(r.Detail)
 		if r.Want != "" {
 			step.Expected, step.Got = r.Want, r.Got
 		}

@@ -95,7 +95,7 @@ var limits = map[Kind]int{
 	KindEKCerts:       32 << 10,
 	KindNitroDoc:      32 << 10,
 	KindIMALog:        4 << 20,
-	KindGPU:           8 << 20,
+	KindGPU:           4 << 20, // more than the most of everything that its format has
 	KindFreshIMALog:   4 << 20,
 }
 

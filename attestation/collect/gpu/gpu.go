@@ -63,7 +63,7 @@ type Config struct {
 }
 
 const (
-	maxOutput    = 8 << 20 // the cap of the evidence
+	maxOutput    = 8 << 20 // twice the cap of the evidence, which is no text
 	maxResponses = 5       // of one manifest
 	noManifest   = 0xff
 )

@@ -48,6 +48,7 @@ import (
 	"crypto/sha256"
 	_ "crypto/sha512" // of file digests
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -181,7 +182,7 @@ func parse(b []byte, hash crypto.Hash) (*Log, error) {
 	for r.at < len(b) {
 		e, fault := r.entry(hash)
 		if fault != "" {
-			return nil, refuse.As(refuse.IMAFormat, "IMA entry %d: %s", len(l.Entries), fault)
+			return nil, &refuse.Error{Code: refuse.IMAFormat, Detail: fmt.Sprintf("IMA entry %d: %s", len(l.Entries), fault), Want: r.want, Got: r.got}
 		}
 		l.Entries = append(l.Entries, e)
 	}
@@ -238,6 +239,7 @@ func (r *reader) entry(hash crypto.Hash) (e Entry, fault string) {
 		e.Violation, e.Hash = true, violated
 	case hash == crypto.SHA256 && string(e.Hash[:]) != stored,
 		hash == crypto.SHA1 && string(sum(hash, data)) != stored:
+		r.want, r.got = hex.EncodeToString([]byte(stored)), hex.EncodeToString([]byte(sum(hash, data)))
 		return e, "template digest is not that of its data"
 	}
 	return e, e.data(reader{b: r.b[start:e.End], s: data})
@@ -294,6 +296,8 @@ type reader struct {
 	s   string
 	at  int
 	bad bool
+
+	want, got string // of the fault, where two values differ
 }
 
 func (r *reader) take(n int) string {

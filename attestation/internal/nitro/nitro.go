@@ -26,6 +26,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha512"
 	"crypto/x509"
+	"fmt"
 	"math/big"
 	"time"
 
@@ -94,7 +95,9 @@ func Verify(doc []byte, trusted roots.Set, now time.Time, grace time.Duration) (
 	}
 	// The signature first: one check tells most forgeries.
 	if !d.signed() {
-		return nil, refuse.As(refuse.Signature, "document is not signed by its certificate")
+		return nil, &refuse.Error{Code: refuse.Signature, Detail: "document is not signed by its certificate",
+			Want: fmt.Sprintf("signed by the key of %q", d.leaf.Subject.String()),
+			Got:  fmt.Sprintf("a signature that this key did not make, over SHA-384 %x", sha512.Sum384(sigStructure(d.payload)))}
 	}
 	g := &Genuine{Document: d, Age: now.Sub(d.Time)}
 	return g, g.checkChain(trusted, now, grace)

@@ -12,9 +12,11 @@ import (
 // magic opens GPU evidence; the last byte is the version of the format.
 const magic = "sotto-gpu\x00\x01"
 
-// Caps. They are above what eight GPUs with four switches need, and what they
-// allow together costs a verifier little: nothing is verified twice, and the
-// first signature that does not hold ends it.
+// Caps. They are above what eight GPUs with four switches need. Nothing is
+// verified twice, and the first signature that does not hold ends it, so that
+// who has no GPU that signs costs a verifier one chain and one report. Who has
+// some can cost it what honest evidence of as many devices does, a few
+// milliseconds each: their number is bounded by [Options.Devices].
 const (
 	maxCertificates = 96
 	maxCertificate  = 4 << 10

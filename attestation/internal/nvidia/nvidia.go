@@ -43,6 +43,10 @@ type Options struct {
 	Keys   map[string]*ecdsa.PublicKey // of the token service, by key id, pinned by the caller; see [ParseKeys]
 	Issuer string                      // of tokens, exact: "https://nras.attestation.nvidia.com"
 	MaxAge time.Duration               // of tokens, since iat
+
+	// Devices is the most that there may be, where the caller knows; zero: what the
+	// format can hold. Every device costs five signatures or so to verify.
+	Devices int
 }
 
 // A Genuine is evidence that NVIDIA devices signed over the expected nonce.
@@ -107,6 +111,9 @@ func (s *session) verify(evidence []byte, nonce [nonceSize]byte) (*Genuine, erro
 	e, err := Parse(evidence)
 	if err != nil {
 		return nil, err
+	}
+	if n := len(e.Devices); s.opts.Devices > 0 && n > s.opts.Devices {
+		return nil, refuse.As(refuse.GPUCount, "%d devices, want %d", n, s.opts.Devices)
 	}
 	g := &Genuine{Arch: e.Arch, overall: map[Kind]claimSet{}}
 	for _, d := range e.Devices {

@@ -19,7 +19,7 @@ import (
 )
 
 // meaningless is the short written list of bits that may flip without a refusal.
-// It is empty: keep it so, or write here and in docs/spec/evidence.md why a bit
+// It is empty: keep it so, or write here and in docs/spec/attestation.md why a bit
 // proves nothing.
 var meaningless = map[string][]int{}
 

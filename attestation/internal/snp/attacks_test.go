@@ -106,6 +106,14 @@ func TestAttacks(t *testing.T) {
 		{"AT-14", "of another product", refuse.CRL, func(x *machine) {
 			x.c.CRL = makers[map[string]string{"Genoa": turin, turin: "Genoa"}[x.m.product]]().crl(x.now.Add(-time.Hour), x.now.Add(time.Hour))
 		}},
+		{"AT-14", "of changes only", refuse.CRL, func(x *machine) {
+			list := &x509.RevocationList{SignatureAlgorithm: x509.SHA384WithRSAPSS, Number: big.NewInt(2), ThisUpdate: x.now.Add(-time.Hour), NextUpdate: x.now.Add(time.Hour),
+				ExtraExtensions: []pkix.Extension{{Id: []int{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}}}
+			var err error
+			if x.c.CRL, err = x509.CreateRevocationList(rand.Reader, list, x.m.line.ARK, x.m.arkKey); err != nil {
+				x.t.Fatal(err)
+			}
+		}},
 		{"AT-15", "self-made root", refuse.Chain, func(x *machine) {
 			other := newMaker(x.m.product)
 			x.issuer, x.m = other.line.ASK, &maker{product: x.m.product, line: x.m.line, arkKey: x.m.arkKey, askKey: other.askKey}

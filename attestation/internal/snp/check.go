@@ -37,7 +37,7 @@ type Limits struct {
 
 // Waivers are the platform properties a caller does without.
 type Waivers struct {
-	SMT, CXL, MultiSocket, AES128, RAPL, NoCiphertextHiding, PageSwap, NoECC, NoAliasCheck bool
+	SMT, CXL, MultiSocket, AES128, RAPL, NoCiphertextHiding, PageSwap, NoECC, NoAliasCheck, Rollback bool
 }
 
 // Check decides whether a genuine report is acceptable. MEASUREMENT is left to
@@ -87,7 +87,7 @@ func (g *Genuine) checkTCB(l *Limits) error {
 	if g.Reported != g.CertTCB {
 		return refuse.As(refuse.TCBCert, "reported %+v, certificate for %+v", g.Reported, g.CertTCB)
 	}
-	if g.Current != g.Committed || g.Reported != g.Committed {
+	if !l.Waive.Rollback && (g.Current != g.Committed || g.Reported != g.Committed) {
 		return refuse.As(refuse.TCB, "reported, current and committed differ: firmware can be rolled back")
 	}
 	return nil

@@ -133,7 +133,7 @@ func TestRecordedVLEK(t *testing.T) {
 		// The machine ran newer firmware than it reported; that is another row.
 		g.CertTCB, g.Current, g.Committed = g.Reported, g.Reported, g.Reported
 		l := &Limits{Products: []string{"Milan"}, VLEKs: []string{g.CSP}, Floors: map[string]kds.TCBParts{"Milan": {}}, VMPL: g.VMPL,
-			Chips: [][64]byte{g.ChipID}, Waive: Waivers{true, true, true, true, true, true, true, true, true}}
+			Chips: [][64]byte{g.ChipID}, Waive: Waivers{true, true, true, true, true, true, true, true, true, true}}
 		if err := g.Check(l); code(err) != refuse.Inventory {
 			t.Errorf("%v", err)
 		}

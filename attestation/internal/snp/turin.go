@@ -105,7 +105,7 @@ func (g *Genuine) checkTurinSignatures(cert *x509.Certificate, line roots.Line, 
 	opts.Roots.AddCert(line.ARK)
 	opts.Intermediates.AddCert(issuer)
 	if _, err := cert.Verify(opts); err != nil {
-		return refuse.As(refuse.Chain, "%v", err)
+		return chainRefusal(cert, issuer, now, err)
 	}
 	if err := verify.SnpReportSignature(g.raw, cert); err != nil {
 		return refuse.As(refuse.Signature, "report is not signed by its certificate")

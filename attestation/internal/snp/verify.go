@@ -6,7 +6,9 @@ package snp
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +131,8 @@ func (g *Genuine) checkCRL(der []byte, cert *x509.Certificate, line roots.Line, 
 		return refuse.As(refuse.CRL, "from the future: %v", crl.ThisUpdate)
 	case crl.NextUpdate.IsZero(), now.After(crl.NextUpdate.Add(grace)):
 		return refuse.As(refuse.CRL, "expired %v", crl.NextUpdate)
+	case slices.ContainsFunc(crl.Extensions, func(e pkix.Extension) bool { return e.Critical }):
+		return refuse.As(refuse.CRL, "list is partial or indirect") // and says nothing of the others
 	}
 	ica := g.issuer(line)
 	if ica == nil {
@@ -190,7 +194,12 @@ func (g *Genuine) checkSignatures(der []byte, cert *x509.Certificate, line roots
 			return refuse.As(refuse.Signature, "report is not signed by its certificate")
 		}
 	}
-	return refuse.As(refuse.Chain, "%v", err)
+	return chainRefusal(cert, g.issuer(line), now, err)
+}
+
+func chainRefusal(cert, issuer *x509.Certificate, now time.Time, err error) error {
+	want, got := roots.Words(cert, issuer, now, err)
+	return &refuse.Error{Code: refuse.Chain, Detail: err.Error(), Want: want, Got: got}
 }
 
 // AMD returns the roots that AMD publishes, as go-sev-guest embeds them.

@@ -5,6 +5,8 @@ package tdx
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -31,7 +33,9 @@ const maxChain = 12 << 10
 
 // parseChain reads exactly n certificates in PEM, leaf first, in the one spelling
 // that encoding/pem prints. The last newline may be missing, as in the service's
-// headers, or be followed by one zero byte, as in quotes.
+// headers, or be followed by one zero byte, as in quotes. Keys are all on P-256,
+// as Intel's are: anybody can put a certificate of an RSA key that takes a second
+// to verify with where the issuer should be.
 func parseChain(b []byte, n int) ([]*x509.Certificate, error) {
 	if len(b) > maxChain {
 		return nil, fmt.Errorf("chain of %d bytes, at most %d", len(b), maxChain)
@@ -47,6 +51,9 @@ func parseChain(b []byte, n int) ([]*x509.Certificate, error) {
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d: %v", len(certs), err)
+		}
+		if key, ok := c.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("certificate %d is of a key that is not on P-256", len(certs))
 		}
 		certs = append(certs, c)
 	}

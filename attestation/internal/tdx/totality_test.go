@@ -15,7 +15,7 @@ import (
 
 // meaningless is the short written list of bytes whose bits may flip without a
 // refusal, by piece. It is empty: keep it so, or write here and in
-// docs/spec/evidence.md, Section 8, why a byte proves nothing.
+// docs/spec/attestation.md, Section 8, why a byte proves nothing.
 var meaningless = map[string][][2]int{}
 
 // TestTotality is AT-66 for this verifier: every bit of the quote, in each of

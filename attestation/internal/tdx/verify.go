@@ -90,7 +90,8 @@ func (v *verifier) checkPCK() error {
 		return refuse.As(refuse.Chain, "PCK: %v", err)
 	}
 	if err := checkChain(v.chain, v.trusted, v.now); err != nil {
-		return refuse.As(refuse.Chain, "PCK: %v", err)
+		want, got := roots.Words(v.chain[0], v.chain[1], v.now, err)
+		return &refuse.Error{Code: refuse.Chain, Detail: fmt.Sprintf("PCK: %v", err), Want: want, Got: got}
 	}
 	pck, err := readPCK(v.chain[0])
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"slices"
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
@@ -139,7 +140,7 @@ func (ak *AK) CheckQuote(attest, signature []byte, want [32]byte, set []int, val
 		return nil, refuse.As(refuse.Quote, "quote is not signed by the attestation key")
 	}
 	if !bytes.Equal(a.ExtraData, want[:]) {
-		return nil, refuse.As(refuse.Nonce, "qualifying data %x, want %x", a.ExtraData, want)
+		return nil, refuse.Differ(refuse.Nonce, "qualifying data", hex.EncodeToString(want[:]), hex.EncodeToString(a.ExtraData))
 	}
 	if err := checkSelection(a.Selections, set); err != nil {
 		return nil, err
@@ -152,7 +153,7 @@ func (ak *AK) CheckQuote(attest, signature []byte, want [32]byte, set []int, val
 		return nil, refuse.As(refuse.PCRSelect, "values are labelled with other PCRs than quoted")
 	}
 	if !bytes.Equal(a.Digest, sum[:]) {
-		return nil, refuse.As(refuse.PCRValue, "PCR values hash to %x, quoted %x", sum, a.Digest)
+		return nil, refuse.Differ(refuse.PCRValue, "hash of the PCR values", hex.EncodeToString(a.Digest), hex.EncodeToString(sum[:]))
 	}
 	return a, nil
 }
@@ -266,7 +267,7 @@ func (ak *AK) checkCreation(p *Public, c *Creation) (*Attest, error) {
 	case !verifySignature(ak.key, c.Attest, c.Signature):
 		return nil, refuse.As(refuse.REKCreate, "creation is not signed by the attestation key")
 	case !bytes.Equal(a.ExtraData, c.Qualifier[:]):
-		return nil, refuse.As(refuse.Nonce, "creation qualifying data %x, want %x", a.ExtraData, c.Qualifier)
+		return nil, refuse.Differ(refuse.Nonce, "creation qualifying data", hex.EncodeToString(c.Qualifier[:]), hex.EncodeToString(a.ExtraData))
 	case !bytes.Equal(a.Object, p.Name()):
 		return nil, refuse.As(refuse.REKName, "creation certifies %x, REK is %x", a.Object, p.Name())
 	case !bytes.Equal(a.Digest, sum[:]):

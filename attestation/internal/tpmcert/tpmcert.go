@@ -25,6 +25,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -278,8 +279,11 @@ func verify(c Collateral, a Authority, l Limits, now time.Time, code refuse.Code
 		return nil, refuse.As(code, "certificate is of an authority")
 	}
 	if chain.Root = findRoot(certs, a.Roots, now); chain.Root == nil {
-		return nil, refuse.As(code, "issued by %q: no chain to a trusted root of %q that is valid at %v",
-			chain.Leaf.Issuer.String(), a.Owner, now.UTC().Format(time.RFC3339))
+		at := now.UTC().Format(time.RFC3339)
+		return nil, &refuse.Error{Code: code,
+			Detail: fmt.Sprintf("issued by %q: no chain to a trusted root of %q that is valid at %v", chain.Leaf.Issuer.String(), a.Owner, at),
+			Want:   fmt.Sprintf("a chain to a trusted root of %q, valid at %s", a.Owner, at),
+			Got:    fmt.Sprintf("%q, which no such chain leads to; it says it was issued by %q", chain.Leaf.Subject.String(), chain.Leaf.Issuer.String())}
 	}
 	return chain, chain.checkCRLs(append(certs, chain.Root), c.CRLs, l, now)
 }
