@@ -40,7 +40,6 @@ type Machine struct {
 	root *Root
 	tpm  *SoftTPM
 	ek   *fakecloud.EK // of a TPM of its own, and of an SVSM's
-	hcl  []byte        // made once, as at boot
 }
 
 func newMachine(r *Root, p attestation.Platform, name string, t *SoftTPM) (*Machine, error) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-eventlog/testdata"
 	sevtestdata "github.com/google/go-sev-guest/verify/testdata"
+	"github.com/google/go-sev-guest/verify/trust"
 	tdxtesting "github.com/google/go-tdx-guest/testing"
 	tdxtestdata "github.com/google/go-tdx-guest/testing/testdata"
 )
@@ -95,7 +96,7 @@ func TestRecordedSNP(t *testing.T) {
 			{"AT-16", base.with("waive", crl), "att.product", nil},
 			{"AT-07", milan.with("waive", crl), "att.debug", nil},
 			{"Milan", milan, "accepted", []string{"crl", "debug", "floor", "report_data", "measurement", "profile"}},
-			{"Milan, with its chain", milan.with("chain", string(sevtestdata.MilanVcekBytes)), "accepted", nil},
+			{"Milan, with its chain", milan.with("chain", string(trust.AskArkMilanVcekBytes)), "accepted", nil},
 			{"Milan, strict", milan.with("profile", "strict"), "att.product", nil},
 			{"before the certificate", milan.with("time", "2020-01-01T00:00:00Z"), "att.chain", nil},
 			{"floor", milan.with("floor", doc{"snp": 255}), "att.tcb", nil},

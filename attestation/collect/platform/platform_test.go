@@ -36,7 +36,6 @@ type bench struct {
 	dir      string
 	provider string // of configfs-tsm
 	writes   int
-	in       []byte
 	options  map[string]string
 	sim      *simtpm.Simulator
 	tpm      *tpm.TPM

@@ -351,6 +351,7 @@ func testdata(t testing.TB, name string) []byte {
 	block, _ := pem.Decode(b)
 	if block == nil {
 		t.Fatalf("%s is no PEM", name)
+		return nil
 	}
 	return block.Bytes
 }
