@@ -93,7 +93,9 @@ func TestAttestRefuses(t *testing.T) {
 			rw.Header().Set("Content-Type", "text/html")
 			rw.Write([]byte("x"))
 		}, "node.answer"},
-		"redirect": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://elsewhere.example", http.StatusFound) }, "node.answer"},
+		"redirect": {func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "https://elsewhere.example", http.StatusFound)
+		}, "node.answer"},
 		"no length": {func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "application/json")
 			rw.(http.Flusher).Flush()
