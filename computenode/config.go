@@ -88,6 +88,12 @@ type Config struct {
 	// what it was at the start. Default 1m, at most 1h; 0 is refused: there is no
 	// node that does not look.
 	SelfCheckInterval *time.Duration `yaml:"self_check_interval"`
+	// OwnPolicy, if given, is a JSON file: the policy that the node judges its own
+	// evidence by, GPUs included, before it offers it. Evidence that its clients
+	// would refuse is not offered. Not measured: it decides nothing for others.
+	OwnPolicy string `yaml:"own_policy"`
+	// Own is the policy in place of the file, for the lab and tests.
+	Own *attestation.Policy `yaml:"-"`
 	// Peers, if given, has the node verify other nodes whose evidence a router
 	// pushes to it, and sign what it finds. Not measured: a verdict names the
 	// policy it was reached by.

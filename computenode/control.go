@@ -181,7 +181,7 @@ func (n *Node) vouch(ctx context.Context, public *rek.Public, checkpoint []byte)
 		return nil, err
 	}
 	e.answer = epochAnswer{Record: b, Evidence: evidence}
-	return e, nil
+	return e, n.judgeOwn(&record, bundle, checkpoint)
 }
 
 // serveFreshness quotes a checkpoint over the epoch's evidence.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/collect"
 	"github.com/sotto-project/sotto/attestation/collect/tpm"
 	"github.com/sotto-project/sotto/attestation/evidence"
@@ -57,9 +58,10 @@ type Node struct {
 	keys     *rek.Keys
 	gate     *gate
 	bucket   *bucket
-	attests  *bucket       // of quotes for callers' challenges
-	opening  chan struct{} // bounds who waits for the TPM
-	peers    *peers        // nil: judges nobody
+	attests  *bucket             // of quotes for callers' challenges
+	opening  chan struct{}       // bounds who waits for the TPM
+	peers    *peers              // nil: judges nobody
+	own      *attestation.Policy // nil: the node does not judge its own evidence
 	meters   meters
 	reg      *prometheus.Registry
 	handler  http.Handler
@@ -106,6 +108,9 @@ func New(cfg Config, hw Hardware, log *slog.Logger) (*Node, error) {
 		epochs:  make(map[uint64]*epoch),
 	}
 	if n.peers, err = newPeers(cfg.Peers); err != nil {
+		return nil, err
+	}
+	if n.own, err = readPolicy("own_policy", cfg.OwnPolicy, cfg.Own); err != nil {
 		return nil, err
 	}
 	n.meters = newMeters(n.reg, n)

@@ -38,18 +38,29 @@ func newPeers(c PeersConfig) (*peers, error) {
 	if c.none() {
 		return nil, nil
 	}
-	policy := c.Machines
-	if policy == nil {
-		b, err := os.ReadFile(c.Policy)
-		if err != nil {
-			return nil, fmt.Errorf("node: peers: policy: %w", err)
-		}
-		if policy, err = attestation.ParsePolicy(b); err != nil {
-			return nil, fmt.Errorf("node: peers: %s: %w", c.Policy, err)
-		}
-		policy.Roots = attestation.VendorRoots()
+	policy, err := readPolicy("peers: policy", c.Policy, c.Machines)
+	if err != nil {
+		return nil, err
 	}
 	return &peers{trust: c.Trust, judge: roster.NewJudge(policy, nil), turn: make(chan struct{}, 1)}, nil
+}
+
+// readPolicy reads a policy file, unless a policy was given in its place. Roots
+// are the vendors': no file can name others. Nil if there is neither.
+func readPolicy(setting, path string, given *attestation.Policy) (*attestation.Policy, error) {
+	if given != nil || path == "" {
+		return given, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("node: %s: %w", setting, err)
+	}
+	p, err := attestation.ParsePolicy(b)
+	if err != nil {
+		return nil, fmt.Errorf("node: %s: %s: %w", setting, path, err)
+	}
+	p.Roots = attestation.VendorRoots()
+	return p, nil
 }
 
 // peersQuestion is the body of POST /v1/peers: everything that proves the nodes

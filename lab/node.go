@@ -38,6 +38,9 @@ func serveNodeOn(ctx context.Context, path string, lns []net.Listener, log *slog
 	if cfg.Peers.Machines, err = machines(path); err != nil {
 		return err
 	}
+	if change == nil { // a hostile one does not look at itself
+		cfg.Own = cfg.Peers.Machines
+	}
 	hw, err := simulatedHardware(ctx, path, entries)
 	if err != nil {
 		return err
