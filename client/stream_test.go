@@ -78,6 +78,10 @@ func incomplete(t testing.TB, got string, err error, codes ...string) {
 	}
 }
 
+// outerEnd is more than the bytes of an outer final chunk that holds no more than
+// the end of a binary HTTP message.
+const outerEnd = 64
+
 // TestTruncation cuts the answer everywhere, with an HTTP message that looks
 // complete around it.
 func TestTruncation(t *testing.T) {
@@ -115,6 +119,13 @@ func TestTruncation(t *testing.T) {
 				cut = n
 				mu.Unlock()
 				got, err := ask(t, c)
+				if got == whole && name == "relay" && n > size-outerEnd {
+					// On a busy machine the gateway flushes the answer before its end
+					// comes: what a relay then keeps back is the end alone, which says
+					// so, and nothing of the answer.
+					refused(t, err, client.CodeTruncated, client.CodeStreamShort)
+					continue
+				}
 				incomplete(t, got, err, client.CodeTruncated, client.CodeStreamShort)
 				if !strings.HasPrefix(whole, got) {
 					t.Errorf("cut at %d: delivered %q, which is not how the answer begins", n, got)
