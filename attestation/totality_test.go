@@ -20,7 +20,7 @@ import (
 	"github.com/sotto-project/sotto/attestation/evidence"
 )
 
-// everyBit makes the tests below flip every bit of every bundle: minutes, and
+// everyBit makes the tests below flip every bit of every bundle: five minutes, and
 // what docs/spec/attestation.md names as the command for it. Without it one bit of
 // every byte is flipped, a different one from byte to byte.
 var everyBit = os.Getenv("SOTTO_EVERY_BIT") != ""
