@@ -111,11 +111,13 @@ func (w *World) Epoch(start time.Time, edit func(i int, r *statement.Record)) *E
 	note, cp, err := w.Log.Checkpoint(made)
 	w.must(err)
 	listings, records, errs := make([]publish.Listing, len(w.Nodes)), make([]*statement.Record, len(w.Nodes)), make([]error, len(w.Nodes))
+	// All have their keys before any record is edited: an edit may look at others.
+	roster.Each(len(w.Nodes), func(i int) { errs[i] = w.Nodes[i].Rekey() })
+	for _, err := range errs {
+		w.must(err)
+	}
 	roster.Each(len(w.Nodes), func(i int) {
 		n := w.Nodes[i]
-		if errs[i] = n.Rekey(); errs[i] != nil {
-			return
-		}
 		b, err := n.Epoch(number, sha256.Sum256(cp.Note))
 		if err != nil {
 			errs[i] = err
