@@ -72,6 +72,11 @@ func auditKey(path string) (key ed25519.PrivateKey, made bool, err error) {
 	if key, err = record.ParseKey(b); err != nil {
 		return nil, false, fmt.Errorf("audit key: %s: %w", path, err)
 	}
+	// A crash may have come between the two files: who has the key can have its
+	// public half again.
+	if _, err := os.Stat(path + ".pub"); errors.Is(err, fs.ErrNotExist) {
+		return key, false, writePublic(path, key.Public().(ed25519.PublicKey))
+	}
 	return key, false, nil
 }
 
@@ -84,17 +89,22 @@ func createAuditKey(path string) (ed25519.PrivateKey, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	public, err := record.MarshalPublicKey(pub)
-	if err != nil {
-		return nil, false, err
-	}
 	if err := durable.CreateFile(path, secret, 0o600); err != nil {
 		return nil, false, fmt.Errorf("audit key: %w", err)
 	}
-	if err := durable.WriteFile(path+".pub", public, 0o644); err != nil {
-		return nil, false, fmt.Errorf("audit key: %w", err)
+	return key, true, writePublic(path, pub)
+}
+
+// writePublic writes the public half beside a key.
+func writePublic(path string, pub ed25519.PublicKey) error {
+	b, err := record.MarshalPublicKey(pub)
+	if err != nil {
+		return err
 	}
-	return key, true, nil
+	if err := durable.WriteFile(path+".pub", b, 0o644); err != nil {
+		return fmt.Errorf("audit key: %w", err)
+	}
+	return nil
 }
 
 func auditRecord(r *client.Report, pub ed25519.PublicKey, name string) (*record.Record, error) {

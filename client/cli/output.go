@@ -15,6 +15,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/sotto-project/sotto/client"
+	"github.com/sotto-project/sotto/internal/durable"
 )
 
 // Reports and refusals show what strangers sent. A terminal would act upon
@@ -102,7 +103,11 @@ func refused(w io.Writer, asJSON bool, err error) error {
 // writeFile writes a file that others may read: nothing that this command writes
 // is secret, but for the audit key, which has a writer of its own.
 func writeFile(path string, b []byte) error {
-	if err := os.WriteFile(path, b, 0o644); err != nil {
+	write := durable.WriteFile // an older file stays whole until this one is
+	if i, err := os.Lstat(path); err == nil && !i.Mode().IsRegular() {
+		write = os.WriteFile // /dev/stdout and the like are written to, not replaced
+	}
+	if err := write(path, b, 0o644); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	return nil

@@ -34,6 +34,22 @@ func TestAudit(t *testing.T) {
 	has(t, r.stderr, "a key that signs records was made", path("a")+".pub")
 	audit("b", nil, cli.ExitOK)
 	key, other := path("a.pub"), path("b.pub")
+	t.Run("a crash between the halves of a new key", func(t *testing.T) {
+		public, err := os.ReadFile(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(key); err != nil {
+			t.Fatal(err)
+		}
+		sotto(t, w, cli.ExitOK, "verify", "--brief", "--evidence", evidence, "--at", "saved", "--audit", path("crash.jwt"), "--audit-key", path("a"))
+		if again, err := os.ReadFile(key); err != nil || !bytes.Equal(again, public) {
+			t.Errorf("the public half did not come back: %q, %v", again, err)
+		}
+		if i, err := os.Stat(path("a")); err != nil || i.Mode().Perm() != 0o600 {
+			t.Errorf("key: %v, %v", i, err)
+		}
+	})
 	t.Run("the files", func(t *testing.T) {
 		page, err := os.ReadFile(path("a.jwt.html"))
 		if err != nil {

@@ -65,36 +65,6 @@ func (s *session) excuse(e *Evidence) (absent int, out *Evidence, err error) {
 	return absent, out, nil
 }
 
-// verifyParts is what [Verify] does once the evidence is parsed.
-func (s *session) verifyParts(e *Evidence, nonce [nonceSize]byte) (*Genuine, error) {
-	g := &Genuine{Arch: e.Arch, overall: map[Kind]claimSet{}}
-	for _, d := range e.Devices {
-		r, err := ParseReport(d.Report)
-		if err != nil {
-			return nil, err
-		}
-		if r.Nonce != nonce {
-			return nil, refuse.As(refuse.GPUBinding, "report over nonce %x.., want %x..", r.Nonce[:8], nonce[:8])
-		}
-		g.Devices = append(g.Devices, Device{Report: r, Kind: d.Kind, Project: board(r)})
-	}
-	if err := s.checkDevices(e, g); err != nil {
-		return nil, err
-	}
-	if err := s.checkManifests(e, g); err != nil {
-		return nil, err
-	}
-	for _, t := range e.Tokens {
-		if err := s.checkToken(t, g, nonce); err != nil {
-			return nil, err
-		}
-	}
-	if !s.oldest.IsZero() {
-		g.OCSPAge = s.now.Sub(s.oldest)
-	}
-	return g, nil
-}
-
 // CheckWithoutReferences is [Genuine.Check] without any comparison of
 // measurements: by number, chip and version alone. A device in developer mode
 // passes.

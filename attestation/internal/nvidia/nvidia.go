@@ -115,6 +115,11 @@ func (s *session) verify(evidence []byte, nonce [nonceSize]byte) (*Genuine, erro
 	if n := len(e.Devices); s.opts.Devices > 0 && n > s.opts.Devices {
 		return nil, refuse.As(refuse.GPUCount, "%d devices, want %d", n, s.opts.Devices)
 	}
+	return s.verifyParts(e, nonce)
+}
+
+// verifyParts is all of [Verify] but the parsing.
+func (s *session) verifyParts(e *Evidence, nonce [nonceSize]byte) (*Genuine, error) {
 	g := &Genuine{Arch: e.Arch, overall: map[Kind]claimSet{}}
 	for _, d := range e.Devices {
 		r, err := ParseReport(d.Report)

@@ -4,10 +4,8 @@
 package tdx
 
 import (
-	"strings"
 	"time"
 
-	"github.com/sotto-project/sotto/attestation/internal/refuse"
 	"github.com/sotto-project/sotto/attestation/internal/roots"
 )
 
@@ -18,24 +16,11 @@ import (
 // hole would pass. It is for looking at one quote by itself, and not enough to
 // trust a machine; attestation.Verify has no way to it.
 func VerifySignatures(quote []byte, trusted roots.Set, now time.Time) (*Genuine, error) {
-	q, err := ParseQuote(quote)
+	v, err := open(quote, trusted, now)
 	if err != nil {
 		return nil, err
 	}
-	chain, err := parseChain(q.Chain, 3)
-	if err != nil {
-		return nil, refuse.As(refuse.Format, "PCK chain: %v", err)
-	}
-	if claims := strings.Contains(chain[0].Issuer.String()+chain[0].Subject.String(), Simulated); claims != trusted.Simulated() {
-		return nil, refuse.As(refuse.Simulated, "PCK certificate under %q, simulated roots: %t", chain[0].Issuer.String(), trusted.Simulated())
-	}
-	v := &verifier{Genuine: &Genuine{Quote: q, At: now}, chain: chain, trusted: trusted.Of(roots.Intel), now: now}
-	for _, step := range []func() error{v.checkPCK, v.checkQuote} {
-		if err := step(); err != nil {
-			return nil, err
-		}
-	}
-	return v.Genuine, nil
+	return v.take(v.checkPCK, v.checkQuote)
 }
 
 // Debug reports whether an attribute opens the TD to a debugger or profiler

@@ -48,6 +48,18 @@ func Verify(quote []byte, c Collateral, trusted roots.Set, now time.Time, grace 
 	if err := c.checkSizes(); err != nil {
 		return nil, err
 	}
+	v, err := open(quote, trusted, now)
+	if err != nil {
+		return nil, err
+	}
+	v.c, v.grace = c, grace
+	return v.take(v.checkPCK, v.checkRevocation, v.checkQuote, v.openTCBInfo, v.openQEIdentity,
+		v.matchPlatform, v.matchQE, v.matchModule, v.matchLevels)
+}
+
+// open parses a quote and the chain in it, which must be of the kind of the
+// trusted roots, simulated or not.
+func open(quote []byte, trusted roots.Set, now time.Time) (*verifier, error) {
 	q, err := ParseQuote(quote)
 	if err != nil {
 		return nil, err
@@ -59,9 +71,12 @@ func Verify(quote []byte, c Collateral, trusted roots.Set, now time.Time, grace 
 	if claims := strings.Contains(chain[0].Issuer.String()+chain[0].Subject.String(), Simulated); claims != trusted.Simulated() {
 		return nil, refuse.As(refuse.Simulated, "PCK certificate under %q, simulated roots: %t", chain[0].Issuer.String(), trusted.Simulated())
 	}
-	v := &verifier{Genuine: &Genuine{Quote: q, At: now}, c: c, chain: chain, trusted: trusted.Of(roots.Intel), now: now, grace: grace}
-	for _, step := range []func() error{v.checkPCK, v.checkRevocation, v.checkQuote, v.openTCBInfo, v.openQEIdentity,
-		v.matchPlatform, v.matchQE, v.matchModule, v.matchLevels} {
+	return &verifier{Genuine: &Genuine{Quote: q, At: now}, chain: chain, trusted: trusted.Of(roots.Intel), now: now}, nil
+}
+
+// take runs steps until one refuses.
+func (v *verifier) take(steps ...func() error) (*Genuine, error) {
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, err
 		}
