@@ -92,6 +92,18 @@ func patterns(s string) []pattern {
 			out = append(out, pattern{fmt.Sprintf("base64url+%d", shift), url})
 		}
 	}
+	return distinct(out)
+}
+
+// distinct leaves out what an earlier spelling is already: a marker without
+// letters has no lower case, and one whose hex has no letters no upper.
+func distinct(all []pattern) []pattern {
+	var out []pattern
+	for _, p := range all {
+		if !slices.ContainsFunc(out, func(o pattern) bool { return bytes.Equal(o.bytes, p.bytes) }) {
+			out = append(out, p)
+		}
+	}
 	return out
 }
 
@@ -135,10 +147,7 @@ func (r *Run) Find(where string, b []byte) []Hit {
 
 func (r *Run) find(where string, b []byte) []Hit {
 	var hits []Hit
-	for i, p := range r.patterns {
-		if i > 0 && bytes.Equal(p.bytes, r.patterns[0].bytes) {
-			continue // nothing in it has a lower case
-		}
+	for _, p := range r.patterns {
 		for at := 0; ; at++ {
 			n := bytes.Index(b[at:], p.bytes)
 			if n < 0 {

@@ -67,6 +67,20 @@ func TestFindsEverySpelling(t *testing.T) {
 	}
 }
 
+// TestSpellingsDiffer: a spelling that is there twice would count every find
+// twice.
+func TestSpellingsDiffer(t *testing.T) {
+	for _, s := range []string{"0123456789", "ABCDEFGHI", "abcdefghi", "PQRSTUVWXY"} {
+		seen := map[string]string{}
+		for _, p := range patterns(s) {
+			if form, twice := seen[string(p.bytes)]; twice {
+				t.Errorf("%s is %s over again: %q", p.form, form, p.bytes)
+			}
+			seen[string(p.bytes)] = p.form
+		}
+	}
+}
+
 func TestTree(t *testing.T) {
 	r := New()
 	marker, dir := r.Word("file"), t.TempDir()
