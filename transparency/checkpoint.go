@@ -20,6 +20,9 @@ import (
 // [Checkpoint.Age] calls it wrong. It forgives drift; no window is widened by it.
 const MaxClockSkew = 2 * time.Minute
 
+// maxTime bounds times, in seconds since 1970, as docs/spec/statement.md does.
+const maxTime = 1 << 40
+
 // A Checkpoint is a log's size and root as the log signed and witnesses
 // cosigned it (C2SP tlog-checkpoint). Only [Trust.ParseCheckpoint] makes one
 // that has been verified.
@@ -53,8 +56,9 @@ func (c *Checkpoint) Hash() [32]byte { return sha256.Sum256(c.Note) }
 
 // ParseCheckpoint verifies a signed note under t: canonical spelling, t's
 // origin, exactly one good signature by the log, no bad and no doubled
-// cosignature by a trusted witness, and at least t.Quorum good ones, none with
-// time zero. Signatures by unknown keys are ignored, as C2SP signed-note asks.
+// cosignature by a trusted key, none with time zero, and at least t.Quorum
+// witnesses of which every key that t names has signed (keys with one name are
+// one witness). Signatures by unknown keys are ignored, as C2SP signed-note asks.
 // Whether the time is recent is the caller's to judge: see [Checkpoint.Age].
 //
 // Refusals: [CodeTrust], [CodeFormat], [CodeOrigin], [CodeSignature],
@@ -79,18 +83,11 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	if found, good := verifyOne(keys.log, text, sigs); !good {
 		return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's key, want one that verifies", c.Origin, found)
 	}
-	for _, w := range keys.witnesses {
-		switch found, good := verifyOne(w, text, sigs); {
-		case found == 0:
-		case !good:
-			return nil, Refuse(CodeWitness, "checkpoint of %q: wrong or doubled cosignature by %q", c.Origin, w.Name())
-		default:
-			when, ok := cosignTime(find(w, sigs))
-			if !ok {
-				return nil, Refuse(CodeWitness, "checkpoint of %q: %q gives no usable time", c.Origin, w.Name())
-			}
-			c.Cosignatures = append(c.Cosignatures, Cosignature{w.Name(), when})
-		}
+	if c.Cosignatures, err = countWitnesses(keys.witnesses, text, sigs); err != nil {
+		return nil, err
+	}
+	if n := voters(keys.witnesses); t.Quorum > n {
+		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses: keys with one name are one witness", t.Quorum, n)
 	}
 	if n := len(c.Cosignatures); n < t.Quorum {
 		return nil, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", c.Origin, n, t.Quorum)
@@ -102,6 +99,50 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
 	c.Time, c.quorum = times[t.Quorum-1], t.Quorum
 	return c, nil
+}
+
+// countWitnesses verifies the cosignatures by trusted keys and counts witnesses,
+// not keys: keys with one name are one witness, which has voted when each of
+// them has signed. So a second key for a witness adds no vote and takes no
+// check away: with an Ed25519 and an ML-DSA-44 key it needs both, and whoever
+// can forge one of them has won nothing. Its time is the earlier one, for the
+// same reason. A signature that is wrong, doubled or without a time refuses the
+// whole note; one that is missing costs its witness the vote.
+func countWitnesses(keys []note.Verifier, text []byte, sigs []signature) ([]Cosignature, error) {
+	var out []Cosignature
+	times, missing := map[string]time.Time{}, map[string]bool{}
+	for _, k := range keys {
+		switch found, good := verifyOne(k, text, sigs); {
+		case found == 0:
+			missing[k.Name()] = true
+			continue
+		case !good:
+			return nil, Refuse(CodeWitness, "wrong or doubled cosignature by %q", k.Name())
+		}
+		when, ok := cosignTime(find(k, sigs))
+		if !ok {
+			return nil, Refuse(CodeWitness, "%q gives no usable time", k.Name())
+		}
+		if first, again := times[k.Name()]; !again || when.Before(first) {
+			times[k.Name()] = when
+		}
+	}
+	for _, k := range keys {
+		if when, ok := times[k.Name()]; ok && !missing[k.Name()] {
+			out = append(out, Cosignature{k.Name(), when})
+			delete(times, k.Name())
+		}
+	}
+	return out, nil
+}
+
+// voters is how many witnesses the keys make.
+func voters(keys []note.Verifier) int {
+	names := map[string]bool{}
+	for _, k := range keys {
+		names[k.Name()] = true
+	}
+	return len(names)
 }
 
 // parseText reads the three lines of a checkpoint. Extension lines, which C2SP
@@ -154,7 +195,7 @@ func cosignTime(sig []byte) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	sec := binary.BigEndian.Uint64(sig)
-	return time.Unix(int64(sec), 0).UTC(), sec > 0 && sec < 1<<40
+	return time.Unix(int64(sec), 0).UTC(), sec > 0 && sec < maxTime
 }
 
 // CheckInclusion verifies that leaf sits at index in the tree that c commits to
