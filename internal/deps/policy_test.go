@@ -102,6 +102,10 @@ var may = map[string][]string{
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
 	"transparency/statement":         {"transparency"},
+	// A witness is run by third parties: it has nothing of the publisher in it,
+	// and dials nobody. The log asks it, through feed.
+	"transparency/witness":      {"internal/durable", "internal/httpx", "internal/metrics", "transparency"},
+	"transparency/witness/feed": {"internal/httpx", "transparency", "transparency/witness"},
 
 	// The relay knows nothing.
 	"relay": {"internal/httpx"},
@@ -236,7 +240,7 @@ var only = map[string][]string{
 	"github.com/google/go-tpm/tpmutil":                       {"attestation/attestationtest/simtpm"},
 	"github.com/google/go-tpm-tools/simulator":               {"attestation/attestationtest/simtpm"},
 
-	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "cmd/..."},
+	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
