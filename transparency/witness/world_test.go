@@ -7,13 +7,16 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sotto-project/sotto/internal/metrics"
 	"github.com/sotto-project/sotto/transparency"
 )
 
@@ -81,12 +84,12 @@ func (w *world) at(now time.Time) {
 	w.now = now
 }
 
-// tree has n leaves; trees of one world are prefixes of each other, and those
-// of two worlds part after the first fork leaves.
+// tree has n leaves. World 1 is the trunk; another world parts from it after
+// the first fork leaves.
 func tree(world byte, fork, n int) *transparency.Tree {
 	var tr transparency.Tree
 	for i := range n {
-		leaf := []byte{byte(i), 0}
+		leaf := []byte{byte(i), 1}
 		if i >= fork {
 			leaf[1] = world
 		}
@@ -108,6 +111,19 @@ func (w *world) request(tr *transparency.Tree, old uint64) *Request {
 		r.Proof = must(tr.ProveConsistency(old, tr.Size()))
 	}
 	return r
+}
+
+// counter reads one instrument as a scraper does.
+func (w *world) counter(t *testing.T, name string) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	metrics.Handler(w.reg).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(rec.Body.String()) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
+			return v
+		}
+	}
+	return "absent"
 }
 
 func wantCode(t *testing.T, err error, want Code) {
