@@ -149,6 +149,7 @@ var may = map[string][]string{
 	"cmd/sotto-node":    {"attestation/collect/platform", "computenode", "internal/daemon"},
 	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
 	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
+	"cmd/sotto-witness": {"internal/daemon", "transparency/witness"},
 }
 
 // A ban says what may not be reached, however many steps away.
@@ -192,12 +193,17 @@ var never = []ban{
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
+		[]string{"transparency/witness"},
+		[]string{"attestation", "transparency/publish", "transparency/statement", "transparency/witness/feed"},
+		"a witness is run by others than the operator, holds no log and dials nobody",
+	},
+	{
 		[]string{"attestation"},
 		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
 		"the verifier must not reach what makes evidence",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
+		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router", "cmd/sotto-witness"},
 		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
