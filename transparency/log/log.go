@@ -395,8 +395,9 @@ func (l *Log) Size(ctx context.Context) (uint64, error) {
 	return n, nil
 }
 
-// fetch reads a tile or bundle from the storage, at least as wide as asked for:
-// leaves that came in one batch left no narrower ones.
+// fetch reads a tile or bundle from the storage. It cuts it from the widest one
+// there is: leaves that came in one batch left no narrower ones, and Tessera
+// drops those that a full one has replaced.
 func (l *Log) fetch(ctx context.Context, path string) ([]byte, error) {
 	p, err := tiles.ParsePath(path)
 	if err != nil {
@@ -412,9 +413,20 @@ func (l *Log) fetch(ctx context.Context, path string) ([]byte, error) {
 	}
 	w := uint8(wide.Width % tiles.Width) // Tessera's way to say full is 0
 	if p.Entries {
-		return l.reader.ReadEntryBundle(ctx, p.N, w)
+		b, err := l.reader.ReadEntryBundle(ctx, p.N, w)
+		if err != nil {
+			return nil, err
+		}
+		return tiles.CutBundle(b, p.Width)
 	}
-	return l.reader.ReadTile(ctx, uint64(p.Level), p.N, w)
+	b, err := l.reader.ReadTile(ctx, uint64(p.Level), p.N, w)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < p.Width*tiles.HashSize {
+		return nil, fmt.Errorf("log: %s is too short", wide)
+	}
+	return b[:p.Width*tiles.HashSize], nil
 }
 
 // hashes reads the log's own hashes, which need no root to be believed: the

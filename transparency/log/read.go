@@ -69,7 +69,7 @@ func (l *Log) Handler() http.Handler {
 			absent(w)
 			return
 		}
-		b, err := l.exactly(r.Context(), p)
+		b, err := l.fetch(r.Context(), p.String())
 		if errors.Is(err, fs.ErrNotExist) {
 			absent(w)
 			return
@@ -82,22 +82,6 @@ func (l *Log) Handler() http.Handler {
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { absent(w) })
 	return mux
-}
-
-// exactly reads what p names, cut to its width: a partial tile may have been
-// dropped in favour of the full one.
-func (l *Log) exactly(ctx context.Context, p tiles.Path) ([]byte, error) {
-	b, err := l.fetch(ctx, p.String())
-	if err != nil {
-		return nil, err
-	}
-	if p.Entries {
-		return tiles.CutBundle(b, p.Width)
-	}
-	if len(b) < p.Width*tiles.HashSize {
-		return nil, errors.New("log: tile is too short")
-	}
-	return b[:p.Width*tiles.HashSize], nil
 }
 
 func serve(w http.ResponseWriter, r *http.Request, b []byte, contentType, cache string) {

@@ -147,32 +147,29 @@ func (t *Tree) bundle(ctx context.Context, n, i, j uint64) ([][]byte, error) {
 
 // fetchBundle fetches a bundle, or the full one that has replaced a partial one.
 func fetchBundle(ctx context.Context, fetch Fetch, p Path) ([][]byte, error) {
-	b, err := fetchWidest(ctx, fetch, p)
+	b, got, err := fetchWidest(ctx, fetch, p)
 	if err != nil {
 		return nil, err
 	}
 	entries, err := ParseBundle(b)
-	if err != nil {
-		return nil, err
-	}
-	if len(entries) < p.Width {
-		return nil, fmt.Errorf("%w: %s holds %d entries", ErrMismatch, p, len(entries))
+	if err != nil || len(entries) != got.Width {
+		return nil, fmt.Errorf("%w: %s holds %d entries", ErrMismatch, got, len(entries))
 	}
 	return entries[:p.Width], nil
 }
 
 // fetchWidest fetches p or, when a log has dropped it, the full one, which
-// begins with it.
-func fetchWidest(ctx context.Context, fetch Fetch, p Path) ([]byte, error) {
+// begins with it. It says which.
+func fetchWidest(ctx context.Context, fetch Fetch, p Path) ([]byte, Path, error) {
 	b, err := fetch(ctx, p.String())
 	if p.Width < Width && errors.Is(err, fs.ErrNotExist) {
 		p.Width = Width
 		b, err = fetch(ctx, p.String())
 	}
 	if err != nil {
-		return nil, &fetchError{p, err}
+		return nil, p, &fetchError{p, err}
 	}
-	return b, nil
+	return b, p, nil
 }
 
 // A fetchError is what the fetch function said. It accuses nobody.
@@ -259,12 +256,12 @@ func (r *reader) SaveTiles(have []tlog.Tile, data [][]byte) {
 
 // fetchTile fetches exactly the hashes that p names.
 func fetchTile(ctx context.Context, fetch Fetch, p Path) ([]byte, error) {
-	b, err := fetchWidest(ctx, fetch, p)
+	b, got, err := fetchWidest(ctx, fetch, p)
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < p.Width*HashSize || len(b)%HashSize != 0 || len(b) > MaxTile {
-		return nil, fmt.Errorf("%w: %s holds %d bytes", ErrMismatch, p, len(b))
+	if len(b) != got.Width*HashSize {
+		return nil, fmt.Errorf("%w: %s holds %d bytes", ErrMismatch, got, len(b))
 	}
 	return b[:p.Width*HashSize], nil
 }
