@@ -55,10 +55,10 @@ type Cosignature struct {
 func (c *Checkpoint) Hash() [32]byte { return sha256.Sum256(c.Note) }
 
 // ParseCheckpoint verifies a signed note under t: canonical spelling, t's
-// origin, exactly one good signature by the log, no bad and no doubled
-// cosignature by a trusted key, none with time zero, and at least t.Quorum
-// witnesses of which every key that t names has signed (keys with one name are
-// one witness). Signatures by unknown keys are ignored, as C2SP signed-note asks.
+// origin, exactly one good signature by each of t's keys of the log, no bad and
+// no doubled cosignature by a trusted key, none with time zero, and at least
+// t.Quorum witnesses of which every key that t names has signed (keys with one name
+// are one witness). Signatures by unknown keys are ignored, as C2SP signed-note asks.
 // Whether the time is recent is the caller's to judge: see [Checkpoint.Age].
 //
 // Refusals: [CodeTrust], [CodeFormat], [CodeOrigin], [CodeSignature],
@@ -80,8 +80,10 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, t.Origin)
 	}
 	c.Note = slices.Clone(b)
-	if found, good := verifyOne(keys.log, text, sigs); !good {
-		return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's key, want one that verifies", c.Origin, found)
+	for i, key := range keys.log {
+		if found, good := verifyOne(key, text, sigs); !good {
+			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])
+		}
 	}
 	if c.Cosignatures, err = countWitnesses(keys.witnesses, text, sigs); err != nil {
 		return nil, err

@@ -35,6 +35,11 @@ type Trust struct {
 	// 0x01). Its name must be Origin.
 	LogKey string `json:"log_key" yaml:"log_key"`
 
+	// LogKeyPQ is the log's ML-DSA-44 verifier key (type 0x06), named Origin too.
+	// With it, a checkpoint needs a good signature by both keys. Empty: the log's
+	// own signature is classical only, and a quantum computer could forge it.
+	LogKeyPQ string `json:"log_key_pq,omitempty" yaml:"log_key_pq,omitempty"`
+
 	// Witnesses are verifier keys of cosigners: type 0x04 (Ed25519
 	// cosignature/v1) or 0x06 (ML-DSA-44).
 	Witnesses []string `json:"witnesses" yaml:"witnesses"`
@@ -49,9 +54,12 @@ func (t *Trust) Validate() error {
 	return err
 }
 
+// PostQuantum reports whether t asks for the log's ML-DSA-44 signature.
+func (t *Trust) PostQuantum() bool { return t.LogKeyPQ != "" }
+
 // trustKeys is a Trust whose keys have been parsed.
 type trustKeys struct {
-	log       note.Verifier
+	log       []note.Verifier // Ed25519 and, if there is one, ML-DSA-44
 	witnesses []note.Verifier
 }
 
@@ -70,8 +78,15 @@ func (t *Trust) keys() (*trustKeys, error) {
 	if t.Quorum < 1 || t.Quorum > len(t.Witnesses) || len(t.Witnesses) >= maxSignatures {
 		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses", t.Quorum, len(t.Witnesses))
 	}
-	k := &trustKeys{log: log}
+	k := &trustKeys{log: []note.Verifier{log}}
 	seen := map[string]bool{logKey: true} // the log is no witness of itself, nor is one key two witnesses
+	if t.LogKeyPQ != "" {
+		pq, key, err := pqLogVerifier(t.Origin, t.LogKeyPQ)
+		if err != nil {
+			return nil, err
+		}
+		k.log, seen[key] = append(k.log, pq), true
+	}
 	for _, vkey := range t.Witnesses {
 		v, key, err := witnessVerifier(vkey)
 		if err != nil {

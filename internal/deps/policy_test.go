@@ -96,8 +96,11 @@ var may = map[string][]string{
 	// Public statements. The publisher verifies nodes before it lists them.
 	"transparency": nil,
 	// Builds on sigstore's own verifier, offline.
-	"transparency/bundle":  {"transparency"},
-	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
+	"transparency/bundle": {"transparency"},
+	// The log itself: Tessera's tiles, and what an index that means something
+	// needs on top. It knows no statement.
+	"transparency/log":     {"internal/durable", "internal/httpx", "transparency", "transparency/tiles"},
+	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -106,6 +109,9 @@ var may = map[string][]string{
 	// and dials nobody. The log asks it, through feed.
 	"transparency/witness":      {"internal/durable", "internal/httpx", "internal/metrics", "transparency"},
 	"transparency/witness/feed": {"internal/httpx", "transparency", "transparency/witness"},
+	// Reads any tile log and believes only what leads to a verified root. Clients
+	// and auditors have it, so it has nothing of what writes one.
+	"transparency/tiles": nil,
 
 	// The relay knows nothing.
 	"relay": {"internal/httpx"},
@@ -188,6 +194,11 @@ var never = []ban{
 		"the node answers; it does not decide who is listed",
 	},
 	{
+		[]string{"transparency/tiles", "client", "client/cli", "cmd/sotto"},
+		[]string{"transparency/log"},
+		"who reads a log has nothing of what writes one",
+	},
+	{
 		[]string{"client", "client/cli", "cmd/sotto"},
 		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "transparency/publish"},
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
@@ -249,13 +260,17 @@ var only = map[string][]string{
 	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
+	"filippo.io/mldsa":                                        {"transparency"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
-	"go.yaml.in/yaml/v3":                                      {"internal/config", "lab"},
-	"golang.org/x/crypto/chacha20poly1305":                    {"hpke/internal/stream", "ohttp/internal/stream"},
-	"golang.org/x/crypto/cryptobyte":                          {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
-	"golang.org/x/mod/sumdb/note":                             {"transparency"},
-	"golang.org/x/mod/sumdb/tlog":                             {"transparency", "transparency/bundle"},
-	"golang.org/x/sync/errgroup":                              {"lab", "cmd/..."},
+	// Who writes a log has its storage; who reads one does not.
+	"github.com/transparency-dev/tessera":               {"transparency/log"},
+	"github.com/transparency-dev/tessera/storage/posix": {"transparency/log"},
+	"go.yaml.in/yaml/v3":                                {"internal/config", "lab"},
+	"golang.org/x/crypto/chacha20poly1305":              {"hpke/internal/stream", "ohttp/internal/stream"},
+	"golang.org/x/crypto/cryptobyte":                    {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
+	"golang.org/x/mod/sumdb/note":                       {"transparency", "transparency/log"},
+	"golang.org/x/mod/sumdb/tlog":                       {"transparency", "transparency/bundle", "transparency/log", "transparency/tiles"},
+	"golang.org/x/sync/errgroup":                        {"lab", "cmd/..."},
 }
 
 // pure lists the packages that compute and do nothing else, and world what
@@ -271,7 +286,7 @@ var (
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/roster", "transparency/statement",
+		"transparency", "transparency/roster", "transparency/statement", "transparency/tiles",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )
