@@ -6,12 +6,16 @@ package piece_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +88,7 @@ var exits = map[string]int{"accepted": 0, "internal": 1, "refused": 10, "unsuppo
 // judge runs a request and holds request and response against their schemas.
 func judge(t testing.TB, kind string, request []byte) *answer {
 	t.Helper()
+	keep(t, kind, request)
 	out, exit := piece.Run(kind, request, attestation.VendorRoots())
 	a := &answer{exit: exit}
 	if err := json.Unmarshal(out, a); err != nil {
@@ -104,6 +109,23 @@ func judge(t testing.TB, kind string, request []byte) *answer {
 		}
 	}
 	return a
+}
+
+// keep writes a request into the folder SOTTO_PIECE_REQUESTS, if there is one, for
+// the test of other builds in sdk/piece: what is judged here is judged there.
+func keep(t testing.TB, kind string, request []byte) {
+	t.Helper()
+	dir := os.Getenv("SOTTO_PIECE_REQUESTS")
+	if dir == "" {
+		return
+	}
+	b, err := json.Marshal(map[string]any{"test": t.Name(), "kind": kind, "request": request})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%x.json", sha256.Sum256(b))), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var schemas sync.Map

@@ -90,7 +90,7 @@ func floor(p string) int { return floors[folder(p)] }
 // load returns the direct non-test imports of every package of this module,
 // with the module path cut from the names. It parses the files itself rather
 // than asking go list: every build tag is seen, and the test cache notices
-// when a file changes. Nested modules (interop) are not part of this one.
+// when a file changes. Nested modules (lab/interop, sdk/piece) are not part of this one.
 func load(t *testing.T) map[string][]string {
 	const root, module = "../..", "github.com/sotto-project/sotto/"
 	imports := map[string][]string{}
