@@ -30,7 +30,13 @@ func worldOf(t testing.TB, w *rostertest.World, e *rostertest.Epoch, cache *rost
 // completely. "again" is a second start in the same process with the same
 // evidence.
 func BenchmarkStart1000(b *testing.B) {
-	w := rostertest.New(b, 1000)
+	benchmarkStart(b, rostertest.New(b, 1000))
+}
+
+// BenchmarkStart1000GPU is BenchmarkStart1000 with a GPU in each node.
+func BenchmarkStart1000GPU(b *testing.B) { benchmarkStart(b, rostertest.NewGPU(b, 1000)) }
+
+func benchmarkStart(b *testing.B, w *rostertest.World) {
 	e := w.Epoch(time.Now().Add(-time.Minute), nil)
 	w.Refresh(e, time.Now())
 	c := &Client{cfg: Config{Now: time.Now}}

@@ -43,7 +43,7 @@ var may = map[string][]string{
 
 	// One door. The vendors' formats are under attestation/internal: nobody
 	// can verify half. collect runs in the node and judges nothing.
-	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/hcl", "attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx", "attestation/internal/tpm", "attestation/internal/tpmcert"},
+	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/hcl", "attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/sigcache", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx", "attestation/internal/tpm", "attestation/internal/tpmcert"},
 	"attestation/attestationtest":                         {"attestation", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/collect/tpm", "attestation/evidence", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tdx"},
 	"attestation/attestationtest/fakecloud":               {"attestation/internal/roots"},
 	"attestation/attestationtest/fakegpu":                 {"attestation/internal/nvidia"},
@@ -70,9 +70,11 @@ var may = map[string][]string{
 	"attestation/internal/hcl":      {"attestation/internal/refuse", "attestation/internal/tpm"},
 	"attestation/internal/ima":      {"attestation/internal/refuse"},
 	"attestation/internal/nitro":    {"attestation/internal/refuse", "attestation/internal/roots"},
-	"attestation/internal/nvidia":   {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/nvidia":   {"attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/sigcache"},
 	"attestation/internal/refuse":   nil,
 	"attestation/internal/roots":    nil,
+	// It remembers arithmetic, never a verdict: it knows no certificate and no time.
+	"attestation/internal/sigcache": nil,
 	"attestation/internal/snp":      {"attestation/internal/refuse", "attestation/internal/roots"},
 	"attestation/internal/svsm":     {"attestation/internal/refuse", "attestation/internal/tpm"},
 	"attestation/internal/tdx":      {"attestation/internal/refuse", "attestation/internal/roots"},
@@ -100,7 +102,7 @@ var may = map[string][]string{
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
-	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
+	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
 	"transparency/statement":         {"transparency"},
 
 	// The relay knows nothing.

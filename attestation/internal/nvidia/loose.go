@@ -22,7 +22,7 @@ import (
 // answer about them. An answer that is there is judged all the same: answers
 // counts those, absent the certificates without one.
 func VerifyWithoutOCSP(e *Evidence, trusted roots.Set, nonce [32]byte, now time.Time, o Options) (g *Genuine, absent int, err error) {
-	s := &session{trusted: trusted, now: now, opts: o, issued: map[link]bool{}, fresh: map[link]bool{}}
+	s := newSession(trusted, now, o)
 	if absent, e, err = s.excuse(e); err != nil {
 		return nil, 0, err
 	}
@@ -118,8 +118,8 @@ type TokenClaim struct {
 // over this nonce, and that every check it lists came out well. Which devices
 // they are, the token alone says.
 func VerifyToken(t Token, trusted roots.Set, nonce [32]byte, now time.Time, o Options) ([]TokenClaim, error) {
-	s := &session{trusted: trusted, now: now, opts: o}
-	overall, err := openJWS(t.Overall, o.Keys)
+	s := newSession(trusted, now, o)
+	overall, err := s.openJWS(t.Overall)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func VerifyToken(t Token, trusted roots.Set, nonce [32]byte, now time.Time, o Op
 		if digest, ok := submodDigest(submods[name]); !ok || digest != hex.EncodeToString(sum[:]) {
 			return nil, errToken("token of %s is not the one listed", name)
 		}
-		claims, err := openJWS(token, o.Keys)
+		claims, err := s.openJWS(token)
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +152,9 @@ func VerifyToken(t Token, trusted roots.Set, nonce [32]byte, now time.Time, o Op
 			return nil, err
 		}
 		out = append(out, c)
+	}
+	if err := s.settle(); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
