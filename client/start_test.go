@@ -51,6 +51,22 @@ func benchmarkStart(b *testing.B, w *rostertest.World) {
 		}
 	}
 	b.Run("first", run(func() *roster.Cache { return roster.NewCache(1 << 13) }))
+	// The next hour: new keys and quotes of the same machines.
+	next := w.Epoch(time.Now().Add(-time.Minute), nil)
+	w.Refresh(next, time.Now())
+	b.Run("next epoch", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			cache := roster.NewCache(1 << 13)
+			if err := c.verifyAll(worldOf(b, w, e, cache)); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			if err := c.verifyAll(worldOf(b, w, next, cache)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	kept := roster.NewCache(1 << 13)
 	if err := c.verifyAll(worldOf(b, w, e, kept)); err != nil {
 		b.Fatal(err)
