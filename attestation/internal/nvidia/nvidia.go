@@ -174,7 +174,9 @@ func board(r *Report) string {
 	return trim(a) + "_" + trim(b)
 }
 
-// checkDevices looks at chains, revocation and reports, each certificate once.
+// checkDevices looks at chains, reports and revocation, each certificate once.
+// Chains and reports of all devices come before the first answer: who lacks one
+// device is refused by those.
 func (s *session) checkDevices(e *Evidence, g *Genuine) error {
 	certs := make([]*x509.Certificate, len(e.Certificates))
 	for i, c := range e.Certificates {
@@ -183,11 +185,13 @@ func (s *session) checkDevices(e *Evidence, g *Genuine) error {
 			return err
 		}
 	}
+	chains := make([][]*x509.Certificate, len(e.Devices))
 	for i, source := range e.Devices {
 		chain := make([]*x509.Certificate, len(source.Chain))
 		for j, k := range source.Chain {
 			chain[j] = certs[k]
 		}
+		chains[i] = chain
 		d := &g.Devices[i]
 		d.UEID, d.Issuer = chain[0].SerialNumber.String(), chain[1].Subject.String()
 		for j := range g.Devices[:i] {
@@ -214,7 +218,9 @@ func (s *session) checkDevices(e *Evidence, g *Genuine) error {
 		s.later(chain[0].PublicKey.(*ecdsa.PublicKey), sigcache.Raw, body, sig, func() error { // parseCertificate saw the key
 			return errReport("report is not signed by %q", chain[0].Subject.String())
 		})
-		if err := s.checkAnswers(e, source, chain); err != nil {
+	}
+	for i, source := range e.Devices {
+		if err := s.checkAnswers(e, source, chains[i]); err != nil {
 			return err
 		}
 	}
