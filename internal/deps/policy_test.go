@@ -64,6 +64,9 @@ var may = map[string][]string{
 	"attestation/collect/tdx":                             {"attestation/collect/files", "attestation/evidence", "attestation/internal/tdx"},
 	"attestation/collect/tpm":                             nil,
 	"attestation/evidence":                                nil,
+	// For operators and auditors: what asks vendors. Who may never reach it stands
+	// below; it writes no file, and nothing of it is part of a verdict.
+	"attestation/fetch": {"attestation/internal/nvidia", "attestation/internal/snp"},
 	// Explaining and tampering take what the one door takes and gives.
 	"attestation/explain":           {"attestation", "attestation/evidence"},
 	"attestation/internal/eventlog": nil,
@@ -140,13 +143,14 @@ var may = map[string][]string{
 	"lab/engine/model":          nil,
 
 	// Thin mains.
-	"cmd/sotto":         {"client/cli"},
-	"cmd/sotto-gateway": {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
-	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
-	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
-	"cmd/sotto-node":    {"attestation/collect/platform", "computenode", "internal/daemon"},
-	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
-	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
+	"cmd/sotto":            {"client/cli"},
+	"cmd/sotto-collateral": {"attestation/fetch", "internal/daemon", "internal/durable", "internal/httpx"},
+	"cmd/sotto-gateway":    {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
+	"cmd/sotto-lab":        {"client/cli", "lab/cli"},
+	"cmd/sotto-log":        {"internal/daemon", "transparency/publish"},
+	"cmd/sotto-node":       {"attestation/collect/platform", "computenode", "internal/daemon"},
+	"cmd/sotto-relay":      {"internal/daemon", "internal/metrics", "relay"},
+	"cmd/sotto-router":     {"internal/daemon", "internal/metrics", "router"},
 }
 
 // A ban says what may not be reached, however many steps away.
@@ -186,16 +190,21 @@ var never = []ban{
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},
-		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "transparency/publish"},
+		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "attestation/fetch", "transparency/publish"},
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
 		[]string{"attestation"},
-		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
-		"the verifier must not reach what makes evidence",
+		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/fetch", "attestation/attestationtest"},
+		"the verifier must not reach what makes evidence, nor ask anybody",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
+		[]string{"computenode", "cmd/sotto-node", "router", "relay", "ohttp/gateway", "attestation/collect/platform"},
+		[]string{"attestation/fetch"},
+		"a node dials nobody, and no role tells a vendor when it looks at which chip",
+	},
+	{
+		[]string{"cmd/sotto", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
 		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
@@ -211,7 +220,7 @@ var only = map[string][]string{
 	"C":           {"attestation/attestationtest/simtpm/..."},
 
 	"github.com/fxamacker/cbor/v2":        {"attestation/internal/nitro", "attestation/attestationtest/fakenitro"},
-	"golang.org/x/crypto/ocsp":            {"attestation/internal/nvidia", "attestation/attestationtest/fakegpu"},
+	"golang.org/x/crypto/ocsp":            {"attestation/fetch", "attestation/internal/nvidia", "attestation/attestationtest/fakegpu"},
 	"golang.org/x/crypto/cryptobyte/asn1": {"attestation/internal/..."},
 	// Provenance of releases is judged by sigstore's own verifier, in one package.
 	"github.com/sigstore/sigstore-go/pkg/bundle":             {"transparency/bundle"},
@@ -225,7 +234,7 @@ var only = map[string][]string{
 	"github.com/google/go-configfs-tsm/configfs/configfsi":   {"attestation/collect/..."},
 	"github.com/google/go-configfs-tsm/configfs/linuxtsm":    {"attestation/collect/..."},
 	"github.com/google/go-configfs-tsm/report":               {"attestation/collect/..."},
-	"github.com/google/go-sev-guest/abi":                     {"attestation/attestationtest", "attestation/collect/snp", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/abi":                     {"attestation/attestationtest", "attestation/collect/snp", "attestation/fetch", "attestation/internal/snp"},
 	"github.com/google/go-sev-guest/kds":                     {"attestation", "attestation/attestationtest", "attestation/internal/snp", "attestation/piece"},
 	"github.com/google/go-sev-guest/proto/sevsnp":            {"attestation/internal/snp"},
 	"github.com/google/go-sev-guest/verify":                  {"attestation/internal/snp"},
@@ -254,7 +263,7 @@ var (
 	pure = []string{
 		"attestation", "attestation/evidence", "attestation/explain", "attestation/internal/eventlog", "attestation/internal/hcl",
 		"attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse",
-		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
+		"attestation/internal/roots", "attestation/internal/sigcache", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
 		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record",
 		"client/internal/canon", "computenode/internal/filter",
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",

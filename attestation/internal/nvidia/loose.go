@@ -6,6 +6,7 @@ package nvidia
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
@@ -176,4 +177,14 @@ func (t *TokenClaim) device(k Kind, claims claimSet) *Device {
 	}
 	r.Fields = append(r.Fields, Field{FieldVBIOS, v})
 	return &Device{Report: r, Kind: k, UEID: t.UEID, claims: claims}
+}
+
+// Signers returns the certificates inside a manifest's signature, signer first
+// and root last. Nothing about them is verified.
+func Signers(swid []byte) ([]*x509.Certificate, error) {
+	r, err := parseRIM(swid)
+	if err != nil {
+		return nil, err
+	}
+	return r.chain, nil
 }
