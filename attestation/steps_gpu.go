@@ -41,7 +41,8 @@ func checkGPUGenuine(v *verification) (outcome, error) {
 		return outcome{}, refuse.As(refuse.GPUAbsent, "the key statement names GPU evidence that is not there")
 	}
 	p := &v.p.GPU
-	o := nvidia.Options{Grace: time.Duration(p.OCSPGrace), Issuer: nras, MaxAge: time.Duration(p.TokenMaxAge), Devices: p.Count + p.Switches}
+	o := nvidia.Options{Grace: time.Duration(p.OCSPGrace), Issuer: nras, MaxAge: time.Duration(p.TokenMaxAge), Devices: p.Count + p.Switches,
+		Signatures: v.signatures}
 	if p.TokenIssuer != "" {
 		o.Issuer = p.TokenIssuer
 	}

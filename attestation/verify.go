@@ -18,6 +18,7 @@ import (
 	"github.com/sotto-project/sotto/attestation/internal/nvidia"
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
 	"github.com/sotto-project/sotto/attestation/internal/roots"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 	"github.com/sotto-project/sotto/attestation/internal/snp"
 	"github.com/sotto-project/sotto/attestation/internal/tdx"
 	"github.com/sotto-project/sotto/attestation/internal/tpm"
@@ -61,9 +62,39 @@ func parseBundle(b []byte) (*evidence.Bundle, error) {
 // Verify decides whether evidence proves what refs say about a node and whether
 // p allows such a node. It returns a result with a report, or a *[RefusalError]
 // that carries the report up to the step that failed. It never waits, dials,
-// reads a clock or keeps anything; its arguments are not changed.
+// reads a clock or keeps anything; its arguments are not changed. Who verifies
+// many nodes does it with a [Memo].
 func Verify(ev Evidence, p *Policy, refs References, now time.Time) (*Result, error) {
-	v := &verification{ev: ev, p: p, refs: refs, now: now, report: &Report{
+	return (*Memo)(nil).Verify(ev, p, refs, now)
+}
+
+// A Memo remembers which signatures of GPU evidence held, so that what machines
+// share (issuers, manifests, revocation answers) is computed once for all of
+// them. It holds no verdict and nothing that time, nonce or policy could turn:
+// every check but the arithmetic of a signature is made each time, and a
+// signature counts only for the same key over the same bytes. It is bounded and
+// may be used by any number of goroutines. Nil and the zero Memo remember
+// nothing.
+type Memo struct{ signatures *sigcache.Cache }
+
+// NewMemo returns a memo of at most most signatures, about 100 bytes each. A node
+// has about five of its own for each GPU.
+func NewMemo(most int) *Memo { return &Memo{sigcache.New(most)} }
+
+// Len is the number of signatures held.
+func (m *Memo) Len() int { return m.cache().Len() }
+
+func (m *Memo) cache() *sigcache.Cache {
+	if m == nil {
+		return nil
+	}
+	return m.signatures
+}
+
+// Verify is the function [Verify], for less where signatures held before. GPU
+// evidence that is not genuine leaves nothing in the memo.
+func (m *Memo) Verify(ev Evidence, p *Policy, refs References, now time.Time) (*Result, error) {
+	v := &verification{ev: ev, p: p, refs: refs, now: now, signatures: m.cache(), report: &Report{
 		Node: refs.NodeID, NodeHex: hex.EncodeToString(refs.NodeID[:]), Time: now, Simulated: p != nil && p.Roots.Simulated(),
 	}}
 	v.report.Evidence = hex.EncodeToString(refs.EvidenceDigest[:])
@@ -102,6 +133,8 @@ type verification struct {
 	refs   References
 	now    time.Time
 	report *Report
+
+	signatures *sigcache.Cache // those known to hold; nil: none
 
 	platform  Platform
 	statement *evidence.KeyStatement

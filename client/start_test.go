@@ -30,7 +30,13 @@ func worldOf(t testing.TB, w *rostertest.World, e *rostertest.Epoch, cache *rost
 // completely. "again" is a second start in the same process with the same
 // evidence.
 func BenchmarkStart1000(b *testing.B) {
-	w := rostertest.New(b, 1000)
+	benchmarkStart(b, rostertest.New(b, 1000))
+}
+
+// BenchmarkStart1000GPU is BenchmarkStart1000 with a GPU in each node.
+func BenchmarkStart1000GPU(b *testing.B) { benchmarkStart(b, rostertest.NewGPU(b, 1000)) }
+
+func benchmarkStart(b *testing.B, w *rostertest.World) {
 	e := w.Epoch(time.Now().Add(-time.Minute), nil)
 	w.Refresh(e, time.Now())
 	c := &Client{cfg: Config{Now: time.Now}}
@@ -45,6 +51,22 @@ func BenchmarkStart1000(b *testing.B) {
 		}
 	}
 	b.Run("first", run(func() *roster.Cache { return roster.NewCache(1 << 13) }))
+	// The next hour: new keys and quotes of the same machines.
+	next := w.Epoch(time.Now().Add(-time.Minute), nil)
+	w.Refresh(next, time.Now())
+	b.Run("next epoch", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			cache := roster.NewCache(1 << 13)
+			if err := c.verifyAll(worldOf(b, w, e, cache)); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			if err := c.verifyAll(worldOf(b, w, next, cache)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	kept := roster.NewCache(1 << 13)
 	if err := c.verifyAll(worldOf(b, w, e, kept)); err != nil {
 		b.Fatal(err)

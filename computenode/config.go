@@ -89,9 +89,16 @@ type Config struct {
 	// node that does not look.
 	SelfCheckInterval *time.Duration `yaml:"self_check_interval"`
 	// OwnPolicy, if given, is a JSON file: the policy that the node judges its own
-	// evidence by, GPUs included, before it offers it. Evidence that its clients
-	// would refuse is not offered. Not measured: it decides nothing for others.
+	// evidence by, GPUs included, before it offers it, and itself at each self check,
+	// with what its run-time log grew by. Evidence that its clients would refuse is
+	// not offered, and a node that they would refuse drains. Not measured: it
+	// decides nothing for others.
 	OwnPolicy string `yaml:"own_policy"`
+	// GPUCheckInterval is how often a node with GPUs and an OwnPolicy asks the GPUs
+	// again between epochs, over a new nonce, and judges all its evidence anew. It
+	// is also how long they may take to answer. Default 10m, at most 1h. Not
+	// measured, like the policy.
+	GPUCheckInterval time.Duration `yaml:"gpu_check_interval"`
 	// Own is the policy in place of the file, for the lab and tests.
 	Own *attestation.Policy `yaml:"-"`
 	// Peers, if given, has the node verify other nodes whose evidence a router
@@ -164,6 +171,7 @@ func (c Config) withDefaults() Config {
 	if c.SelfCheckInterval == nil {
 		c.SelfCheckInterval = new(time.Minute)
 	}
+	def(&c.GPUCheckInterval, 10*time.Minute)
 	def(&c.Engine.Model, c.Model)
 	def(&c.Engine.HeaderTimeout, 10*time.Minute)
 	def(&c.Engine.IdleTimeout, 10*time.Minute)
@@ -205,6 +213,8 @@ func (c Config) Validate() error {
 		return errors.New("node: epoch, lead, grace and upload_time: out of range")
 	case *c.SelfCheckInterval <= 0 || *c.SelfCheckInterval > time.Hour:
 		return errors.New("node: self_check_interval: more than 0, at most 1h")
+	case c.GPUCheckInterval <= 0 || c.GPUCheckInterval > time.Hour:
+		return errors.New("node: gpu_check_interval: more than 0, at most 1h")
 	}
 	if err := c.Peers.validate(); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,9 @@ import (
 type epoch struct {
 	number uint64
 	sign   ed25519.PrivateKey // signs busy receipts; under Node.mu
-	digest [32]byte           // of the epoch evidence
+	verify ed25519.PublicKey
+	digest [32]byte // of the epoch evidence
+	point  [32]byte // SHA-256 of the checkpoint note that it is over
 	answer epochAnswer
 	seen   *memory
 }
@@ -171,7 +174,8 @@ func (n *Node) vouch(ctx context.Context, public *rek.Public, checkpoint []byte)
 	if err != nil {
 		return nil, err
 	}
-	e := &epoch{number: public.Epoch, sign: sign, digest: statement.Digest(evidence), seen: newMemory(n.cfg.Remembered)}
+	e := &epoch{number: public.Epoch, sign: sign, verify: verify, digest: statement.Digest(evidence), point: sha256.Sum256(checkpoint),
+		seen: newMemory(n.cfg.Remembered)}
 	record := statement.Record{
 		NodeID: n.id, Epoch: public.Epoch, REK: public.Bytes, NodeKey: verify, EvidenceDigest: e.digest,
 		Prices: n.cfg.prices(), Claims: n.cfg.claims(),
@@ -181,7 +185,7 @@ func (n *Node) vouch(ctx context.Context, public *rek.Public, checkpoint []byte)
 		return nil, err
 	}
 	e.answer = epochAnswer{Record: b, Evidence: evidence}
-	return e, n.judgeOwn(&record, bundle, checkpoint)
+	return e, n.judgeOwn(&record, bundle, e.point)
 }
 
 // serveFreshness quotes a checkpoint over the epoch's evidence.

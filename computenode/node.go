@@ -62,6 +62,7 @@ type Node struct {
 	opening  chan struct{}       // bounds who waits for the TPM
 	peers    *peers              // nil: judges nobody
 	own      *attestation.Policy // nil: the node does not judge its own evidence
+	memo     *attestation.Memo   // of judging it
 	meters   meters
 	reg      *prometheus.Registry
 	handler  http.Handler
@@ -104,6 +105,7 @@ func New(cfg Config, hw Hardware, log *slog.Logger) (*Node, error) {
 		bucket:  newBucket(cfg.Rate, cfg.Burst),
 		attests: newBucket(attestRate, attestBurst),
 		opening: make(chan struct{}, 64),
+		memo:    attestation.NewMemo(1 << 10),
 		reg:     prometheus.NewRegistry(),
 		epochs:  make(map[uint64]*epoch),
 	}
@@ -214,6 +216,7 @@ func (n *Node) ServeOn(ctx context.Context, ln net.Listener) error {
 	var broken error // of the metrics port
 	var helpers sync.WaitGroup
 	helpers.Go(func() { n.watch(ctx) })
+	helpers.Go(func() { n.watchGPUs(ctx) })
 	if n.cfg.Metrics != "" {
 		helpers.Go(func() {
 			if err := metrics.Serve(ctx, n.cfg.Metrics, n.reg); err != nil {

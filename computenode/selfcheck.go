@@ -18,8 +18,17 @@ const selfCheckTick = time.Second
 // watch checks the platform and drops what has expired, until ctx ends or a
 // check fails. After a failure nothing brings the node back but a new process
 // with new keys and new evidence.
-func (n *Node) watch(ctx context.Context) {
-	interval := *n.cfg.SelfCheckInterval
+func (n *Node) watch(ctx context.Context) { n.repeat(ctx, *n.cfg.SelfCheckInterval, n.check) }
+
+// watchGPUs is watch for the GPUs, which may take long to answer.
+func (n *Node) watchGPUs(ctx context.Context) {
+	if n.own != nil && n.hw.GPU != nil {
+		n.repeat(ctx, n.cfg.GPUCheckInterval, n.judgeAgain)
+	}
+}
+
+// repeat makes a check at an interval, which is also how long it may take.
+func (n *Node) repeat(ctx context.Context, interval time.Duration, check func(context.Context) error) {
 	t := time.NewTicker(min(interval, selfCheckTick))
 	defer t.Stop()
 	begun, decided := time.Now(), time.Now()
@@ -29,10 +38,13 @@ func (n *Node) watch(ctx context.Context) {
 			return
 		case now := <-t.C:
 			n.prune()
+			if n.isDrained() {
+				return
+			}
 			if now.Sub(begun) < interval && n.keys.Err() == nil {
 				continue
 			}
-			err := n.checkWithin(ctx, interval)
+			err := within(ctx, interval, check)
 			var undecided *undecidedError
 			switch {
 			case ctx.Err() != nil:
@@ -58,11 +70,11 @@ type undecidedError struct{ error }
 
 func (e *undecidedError) Unwrap() error { return e.error }
 
-// checkWithin is check, and undecided if it does not end in time.
-func (n *Node) checkWithin(ctx context.Context, d time.Duration) error {
+// within is check, and undecided if it does not end in time.
+func within(ctx context.Context, d time.Duration, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	return n.check(ctx)
+	return check(ctx)
 }
 
 // check is one self check.
@@ -76,8 +88,10 @@ func (n *Node) check(ctx context.Context) error {
 	} else if err != nil {
 		return &undecidedError{err}
 	}
-	if n.hw.Check == nil {
-		return nil
+	if n.hw.Check != nil {
+		if err := n.hw.Check(ctx); err != nil {
+			return err
+		}
 	}
-	return n.hw.Check(ctx)
+	return n.judgeNow(ctx)
 }

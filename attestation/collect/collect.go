@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -123,8 +124,18 @@ func (c *Collector) NodeID() [32]byte { return evidence.NodeID(c.AK.Name()) }
 // digest into the statement, and over the whole statement creation, quote and
 // report.
 func (c *Collector) Epoch(ctx context.Context, keys KeyMaterial, checkpoint []byte) (*evidence.Bundle, error) {
+	b, size, err := c.make(ctx, keys, checkpoint)
+	if err == nil {
+		c.cover(b, size)
+	}
+	return b, err
+}
+
+// make makes epoch evidence. It also returns how much of the IMA log its quote
+// covers.
+func (c *Collector) make(ctx context.Context, keys KeyMaterial, checkpoint []byte) (*evidence.Bundle, int, error) {
 	if len(keys.REK) != evidence.REKSize || len(keys.NodeKey) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("collect: keys of %d and %d bytes", len(keys.REK), len(keys.NodeKey))
+		return nil, 0, fmt.Errorf("collect: keys of %d and %d bytes", len(keys.REK), len(keys.NodeKey))
 	}
 	s := evidence.KeyStatement{
 		Epoch: keys.Epoch, NodeID: c.NodeID(), REK: [evidence.REKSize]byte(keys.REK), NodeKey: [32]byte(keys.NodeKey),
@@ -134,34 +145,36 @@ func (c *Collector) Epoch(ctx context.Context, keys KeyMaterial, checkpoint []by
 	if c.GPU != nil {
 		gpu, err := c.gpu(ctx, &s)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		pieces = append(pieces, evidence.Piece{Kind: evidence.KindGPU, Data: gpu})
 	}
 	signed, size, err := c.sign(ctx, keys.Seal, &s)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	pieces = append(pieces, signed...)
 	reported, err := c.Reporter.Report(ctx, evidence.ReportData(c.AK.Public(), evidence.EpochQualifier(s.Append(nil), s.GPUDigest)))
 	if err != nil {
-		return nil, fmt.Errorf("collect: report: %w", err)
+		return nil, 0, fmt.Errorf("collect: report: %w", err)
 	}
 	b, err := bundle(append(pieces, reported...))
-	if err == nil {
-		c.cover(b, size)
-	}
-	return b, err
+	return b, size, err
 }
+
+// A gpuError is one of whoever gets GPU evidence.
+type gpuError struct{ error }
+
+func (e *gpuError) Unwrap() error { return e.error }
 
 // gpu gets the GPU evidence and puts its digest into the statement.
 func (c *Collector) gpu(ctx context.Context, s *evidence.KeyStatement) ([]byte, error) {
 	b, err := c.GPU(ctx, evidence.GPUNonce(s.Append(nil)))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("collect: gpu: %w", err)
+		return nil, &gpuError{fmt.Errorf("collect: gpu: %w", err)}
 	case len(b) == 0:
-		return nil, fmt.Errorf("collect: gpu: no evidence")
+		return nil, &gpuError{errors.New("collect: gpu: no evidence")}
 	}
 	s.GPUDigest = sha256.Sum256(b)
 	return b, nil

@@ -25,6 +25,7 @@ const (
 	ReasonTPM    Reason = "tpm"    // the TPM fails
 	ReasonIMA    Reason = "ima"    // the IMA log was changed, does not lead to PCR 10, or grew by what may not run
 	ReasonReport Reason = "report" // the platform gives no report any more
+	ReasonGPU    Reason = "gpu"    // a GPU gives no report any more; of [Collector.Again]
 )
 
 // A SelfCheckError says that the node is no longer what its evidence says.
@@ -60,7 +61,7 @@ type baseline struct {
 //
 // It costs three TPM commands or so, and one report, which on SEV-SNP the host
 // may slow down to one every few seconds. It says nothing about GPUs: those are
-// asked in [Collector.Epoch].
+// asked in [Collector.Epoch] and [Collector.Again].
 func (c *Collector) SelfCheck(ctx context.Context) error {
 	now, err := c.look(ctx)
 	if err != nil {
@@ -169,4 +170,20 @@ func (c *Collector) compareIMA(now *baseline, log []byte) error {
 		return &SelfCheckError{ReasonIMA, err}
 	}
 	return nil
+}
+
+// Again makes complete evidence about keys once more, over 32 bytes that the
+// caller draws in a checkpoint's place: what the machine, its GPUs included, says
+// of itself now. It is for the caller's own eyes and covers nothing, so freshness
+// evidence over it is not to be had.
+//
+// A [*SelfCheckError] says that a GPU gives no evidence. Any other error decides
+// nothing: [Collector.SelfCheck] is what looks at TPM and platform.
+func (c *Collector) Again(ctx context.Context, keys KeyMaterial, drawn [32]byte) (*evidence.Bundle, error) {
+	b, _, err := c.make(ctx, keys, drawn[:])
+	var gpu *gpuError
+	if errors.As(err, &gpu) {
+		return nil, verdict(ctx, ReasonGPU, err)
+	}
+	return b, err
 }

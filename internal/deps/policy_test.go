@@ -43,7 +43,7 @@ var may = map[string][]string{
 
 	// One door. The vendors' formats are under attestation/internal: nobody
 	// can verify half. collect runs in the node and judges nothing.
-	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/hcl", "attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx", "attestation/internal/tpm", "attestation/internal/tpmcert"},
+	"attestation":                                         {"attestation/evidence", "attestation/internal/eventlog", "attestation/internal/hcl", "attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/sigcache", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx", "attestation/internal/tpm", "attestation/internal/tpmcert"},
 	"attestation/attestationtest":                         {"attestation", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/collect/tpm", "attestation/evidence", "attestation/internal/roots", "attestation/internal/snp", "attestation/internal/tdx"},
 	"attestation/attestationtest/fakecloud":               {"attestation/internal/roots"},
 	"attestation/attestationtest/fakegpu":                 {"attestation/internal/nvidia"},
@@ -64,15 +64,20 @@ var may = map[string][]string{
 	"attestation/collect/tdx":                             {"attestation/collect/files", "attestation/evidence", "attestation/internal/tdx"},
 	"attestation/collect/tpm":                             nil,
 	"attestation/evidence":                                nil,
+	// For operators and auditors: what asks vendors. Who may never reach it stands
+	// below; it writes no file, and nothing of it is part of a verdict.
+	"attestation/fetch": {"attestation/internal/nvidia", "attestation/internal/snp"},
 	// Explaining and tampering take what the one door takes and gives.
 	"attestation/explain":           {"attestation", "attestation/evidence"},
 	"attestation/internal/eventlog": nil,
 	"attestation/internal/hcl":      {"attestation/internal/refuse", "attestation/internal/tpm"},
 	"attestation/internal/ima":      {"attestation/internal/refuse"},
 	"attestation/internal/nitro":    {"attestation/internal/refuse", "attestation/internal/roots"},
-	"attestation/internal/nvidia":   {"attestation/internal/refuse", "attestation/internal/roots"},
+	"attestation/internal/nvidia":   {"attestation/internal/refuse", "attestation/internal/roots", "attestation/internal/sigcache"},
 	"attestation/internal/refuse":   nil,
 	"attestation/internal/roots":    nil,
+	// It remembers arithmetic, never a verdict: it knows no certificate and no time.
+	"attestation/internal/sigcache": nil,
 	"attestation/internal/snp":      {"attestation/internal/refuse", "attestation/internal/roots"},
 	"attestation/internal/svsm":     {"attestation/internal/refuse", "attestation/internal/tpm"},
 	"attestation/internal/tdx":      {"attestation/internal/refuse", "attestation/internal/roots"},
@@ -103,7 +108,7 @@ var may = map[string][]string{
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
-	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
+	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
 	"transparency/statement":         {"transparency"},
 	// A witness is run by third parties: it has nothing of the publisher in it,
 	// and dials nobody. The log asks it, through feed.
@@ -148,14 +153,15 @@ var may = map[string][]string{
 	"lab/engine/model":          nil,
 
 	// Thin mains.
-	"cmd/sotto":         {"client/cli"},
-	"cmd/sotto-gateway": {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
-	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
-	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
-	"cmd/sotto-node":    {"attestation/collect/platform", "computenode", "internal/daemon"},
-	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
-	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
-	"cmd/sotto-witness": {"internal/daemon", "transparency/witness"},
+	"cmd/sotto":            {"client/cli"},
+	"cmd/sotto-collateral": {"attestation/fetch", "internal/daemon", "internal/durable", "internal/httpx"},
+	"cmd/sotto-gateway":    {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
+	"cmd/sotto-lab":        {"client/cli", "lab/cli"},
+	"cmd/sotto-log":        {"internal/daemon", "transparency/publish"},
+	"cmd/sotto-node":       {"attestation/collect/platform", "computenode", "internal/daemon"},
+	"cmd/sotto-relay":      {"internal/daemon", "internal/metrics", "relay"},
+	"cmd/sotto-router":     {"internal/daemon", "internal/metrics", "router"},
+	"cmd/sotto-witness":    {"internal/daemon", "transparency/witness"},
 }
 
 // A ban says what may not be reached, however many steps away.
@@ -200,7 +206,7 @@ var never = []ban{
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},
-		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "transparency/publish"},
+		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "attestation/fetch", "transparency/publish"},
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
@@ -210,11 +216,16 @@ var never = []ban{
 	},
 	{
 		[]string{"attestation"},
-		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
-		"the verifier must not reach what makes evidence",
+		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/fetch", "attestation/attestationtest"},
+		"the verifier must not reach what makes evidence, nor ask anybody",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router", "cmd/sotto-witness"},
+		[]string{"computenode", "cmd/sotto-node", "router", "relay", "ohttp/gateway", "attestation/collect/platform"},
+		[]string{"attestation/fetch"},
+		"a node dials nobody, and no role tells a vendor when it looks at which chip",
+	},
+	{
+		[]string{"cmd/sotto", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router", "cmd/sotto-witness"},
 		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
@@ -233,7 +244,7 @@ var only = map[string][]string{
 	"filippo.io/mldsa": {"transparency"},
 
 	"github.com/fxamacker/cbor/v2":        {"attestation/internal/nitro", "attestation/attestationtest/fakenitro"},
-	"golang.org/x/crypto/ocsp":            {"attestation/internal/nvidia", "attestation/attestationtest/fakegpu"},
+	"golang.org/x/crypto/ocsp":            {"attestation/fetch", "attestation/internal/nvidia", "attestation/attestationtest/fakegpu"},
 	"golang.org/x/crypto/cryptobyte/asn1": {"attestation/internal/..."},
 	// Provenance of releases is judged by sigstore's own verifier, in one package.
 	"github.com/sigstore/sigstore-go/pkg/bundle":             {"transparency/bundle"},
@@ -247,7 +258,7 @@ var only = map[string][]string{
 	"github.com/google/go-configfs-tsm/configfs/configfsi":   {"attestation/collect/..."},
 	"github.com/google/go-configfs-tsm/configfs/linuxtsm":    {"attestation/collect/..."},
 	"github.com/google/go-configfs-tsm/report":               {"attestation/collect/..."},
-	"github.com/google/go-sev-guest/abi":                     {"attestation/attestationtest", "attestation/collect/snp", "attestation/internal/snp"},
+	"github.com/google/go-sev-guest/abi":                     {"attestation/attestationtest", "attestation/collect/snp", "attestation/fetch", "attestation/internal/snp"},
 	"github.com/google/go-sev-guest/kds":                     {"attestation", "attestation/attestationtest", "attestation/internal/snp", "attestation/piece"},
 	"github.com/google/go-sev-guest/proto/sevsnp":            {"attestation/internal/snp"},
 	"github.com/google/go-sev-guest/verify":                  {"attestation/internal/snp"},
@@ -260,7 +271,6 @@ var only = map[string][]string{
 	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
-	"filippo.io/mldsa":                                        {"transparency"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
 	// Who writes a log has its storage; who reads one does not.
 	"github.com/transparency-dev/tessera":               {"transparency/log"},
@@ -280,7 +290,7 @@ var (
 	pure = []string{
 		"attestation", "attestation/evidence", "attestation/explain", "attestation/internal/eventlog", "attestation/internal/hcl",
 		"attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse",
-		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
+		"attestation/internal/roots", "attestation/internal/sigcache", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
 		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record",
 		"client/internal/canon", "computenode/internal/filter",
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",

@@ -16,18 +16,32 @@ import (
 	"github.com/sotto-project/sotto/attestation"
 )
 
+// memoSize is how many signatures a judge without a [Cache] remembers, and
+// perCase how many one with it does for each case.
+const (
+	memoSize = 1 << 13
+	perCase  = 8
+)
+
 // A Judge verifies nodes under one policy, which must not change while the
-// judge is in use. It remembers what it accepted in a [Cache], if it has one.
+// judge is in use. It remembers what it accepted in a [Cache], if it has one,
+// and in any case which signatures held: see [attestation.Memo].
 type Judge struct {
 	policy *attestation.Policy
 	digest [32]byte
 	cache  *Cache
+	memo   *attestation.Memo
 }
 
 // NewJudge returns a judge; cache may be nil, and may be shared by judges of
 // different policies.
 func NewJudge(p *attestation.Policy, cache *Cache) *Judge {
 	j := &Judge{policy: p, cache: cache}
+	if cache != nil {
+		j.memo = cache.memo
+	} else {
+		j.memo = attestation.NewMemo(memoSize)
+	}
 	if p != nil {
 		j.digest = p.Digest()
 	}
@@ -37,9 +51,9 @@ func NewJudge(p *attestation.Policy, cache *Cache) *Judge {
 // PolicyDigest identifies the policy, see attestation.Policy.Digest.
 func (j *Judge) PolicyDigest() [32]byte { return j.digest }
 
-// Verify verifies one case completely and remembers nothing.
+// Verify verifies one case completely and remembers no verdict.
 func (j *Judge) Verify(c *Case, now time.Time) (*attestation.Result, error) {
-	res, err := attestation.Verify(c.Evidence, j.policy, c.Refs, now)
+	res, err := j.memo.Verify(c.Evidence, j.policy, c.Refs, now)
 	if res != nil {
 		res.Report.Policy = hex.EncodeToString(j.digest[:])
 	}
@@ -103,6 +117,7 @@ func (j *Judge) key(c *Case) (key, error) {
 // used by any number of goroutines. Refusals are not remembered.
 type Cache struct {
 	most int
+	memo *attestation.Memo
 	hits atomic.Uint64
 
 	mu      sync.Mutex
@@ -126,7 +141,9 @@ type entry struct {
 }
 
 // NewCache returns a cache of at most most cases.
-func NewCache(most int) *Cache { return &Cache{most: most, results: map[key]entry{}} }
+func NewCache(most int) *Cache {
+	return &Cache{most: most, memo: attestation.NewMemo(perCase * most), results: map[key]entry{}}
+}
 
 // Len is the number of cases held.
 func (c *Cache) Len() int {

@@ -52,6 +52,19 @@ type Maker struct {
 	mu      sync.Mutex
 	issuers map[string]issuer // by names of issuer and holder; made when first asked for
 	leaves  map[string]leaf
+
+	// For [Spec.Shared].
+	sharing    sync.Mutex                 // guards manifests; taken before mu
+	manifests  map[string]nvidia.Manifest // by what they are of
+	answers    map[string][]byte          // by certificate; under mu
+	responders map[string]issuer          // by issuer; under mu
+}
+
+func newMaker() *Maker {
+	return &Maker{
+		issuers: map[string]issuer{}, leaves: map[string]leaf{},
+		manifests: map[string]nvidia.Manifest{}, answers: map[string][]byte{}, responders: map[string]issuer{},
+	}
 }
 
 // An issuer is a certificate and its key.
@@ -69,7 +82,7 @@ type leaf struct {
 
 // Generate makes a maker in memory.
 func Generate() (*Maker, error) {
-	m := &Maker{issuers: map[string]issuer{}, leaves: map[string]leaf{}}
+	m := newMaker()
 	var err error
 	if m.device, err = newRoot("SIMULATED Device Identity CA"); err != nil {
 		return nil, err
@@ -121,7 +134,7 @@ func (m *Maker) MarshalPEM() ([]byte, error) {
 
 // ParsePEM reads what [Maker.MarshalPEM] printed.
 func ParsePEM(b []byte) (*Maker, error) {
-	m := &Maker{issuers: map[string]issuer{}, leaves: map[string]leaf{}}
+	m := newMaker()
 	var certs []*x509.Certificate
 	var keys []*ecdsa.PrivateKey
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {

@@ -23,7 +23,7 @@ import (
 func (b *build) manifests(d *nvidia.Source) error {
 	get := func(what string, at **uint8) (uint8, error) {
 		if *at == nil {
-			m, err := b.manifest(what)
+			m, err := b.oneManifest(what)
 			if err != nil {
 				return 0, err
 			}
@@ -43,6 +43,23 @@ func (b *build) manifests(d *nvidia.Source) error {
 	}
 	d.VBIOS, err = get("vbios", &b.vbioses)
 	return err
+}
+
+// oneManifest is manifest, made once if it is shared.
+func (b *build) oneManifest(what string) (nvidia.Manifest, error) {
+	if !b.s.Shared {
+		return b.manifest(what)
+	}
+	b.m.sharing.Lock()
+	defer b.m.sharing.Unlock()
+	if m, ok := b.m.manifests[what]; ok {
+		return m, nil
+	}
+	m, err := b.manifest(what)
+	if err == nil {
+		b.m.manifests[what] = m
+	}
+	return m, err
 }
 
 // golden says which measurements a manifest states, and which are compared.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
 	"github.com/sotto-project/sotto/attestation/internal/roots"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 )
 
 // Simulated is what every name under a simulated root contains.
@@ -43,9 +44,42 @@ type session struct {
 	trusted roots.Set
 	now     time.Time
 	opts    Options
-	issued  map[link]bool // signature holds
 	fresh   map[link]bool // not revoked
 	oldest  time.Time     // thisUpdate of the oldest answer
+	sigs    *sigcache.Run
+	pending []signature
+}
+
+func newSession(trusted roots.Set, now time.Time, o Options) *session {
+	return &session{trusted: trusted, now: now, opts: o, fresh: map[link]bool{}, sigs: o.Signatures.Begin()}
+}
+
+// A signature is one that is still to be verified. A P-384 signature costs as
+// much as reading everything else about a device does, so they come last.
+type signature struct {
+	key             *ecdsa.PublicKey
+	form            sigcache.Form
+	message, signed []byte
+	refusal         func() error
+}
+
+// later notes a signature for [session.settle].
+func (s *session) later(key *ecdsa.PublicKey, f sigcache.Form, message, signed []byte, refusal func() error) {
+	s.pending = append(s.pending, signature{key, f, message, signed, refusal})
+}
+
+// settle verifies the signatures that were noted, in the order of noting, down to
+// the first that does not hold.
+func (s *session) settle() error {
+	for len(s.pending) > 0 {
+		p := &s.pending[0]
+		if !s.sigs.Verify(p.key, p.form, p.message, p.signed) {
+			clear(s.fresh) // what was noted on the word of this one
+			return p.refusal()
+		}
+		s.pending = s.pending[1:]
+	}
+	return nil
 }
 
 // parseCertificate reads a P-384 certificate, DER and nothing after it, under
@@ -73,9 +107,10 @@ func claimsSimulated(c *x509.Certificate) bool {
 	return strings.Contains(c.Issuer.String()+c.Subject.String(), Simulated)
 }
 
-// checkChain verifies a chain, leaf first and root last: the root is, byte for
+// checkChain looks at a chain, leaf first and root last: the root is, byte for
 // byte, one that is trusted for the purpose; every other certificate is issued
-// by the next; all are valid now. code names a failure.
+// by the next, but for the signature, which is left for later; all are valid now.
+// code names a failure.
 func (s *session) checkChain(chain []*x509.Certificate, purpose string, code refuse.Code) error {
 	leaf, last := chain[0], len(chain)-1
 	if claims := claimsSimulated(leaf); claims != s.trusted.Simulated() {
@@ -116,14 +151,17 @@ func (s *session) isRoot(c *x509.Certificate, purpose string) bool {
 }
 
 func (s *session) checkIssued(child, parent *x509.Certificate, code refuse.Code) error {
-	pair := link{child: string(child.Raw), parent: string(parent.Raw)}
-	if s.issued[pair] {
-		return nil
-	}
-	if !bytes.Equal(child.RawIssuer, parent.RawSubject) || child.CheckSignatureFrom(parent) != nil {
+	refusal := func() error {
 		return refuse.As(code, "%q is not issued by %q", child.Subject.String(), parent.Subject.String())
 	}
-	s.issued[pair] = true
+	// What [x509.Certificate.CheckSignatureFrom] asks of a parent (RFC 5280,
+	// Sections 4.2.1.3 and 4.2.1.9).
+	mayIssue := parent.BasicConstraintsValid && parent.IsCA && (parent.KeyUsage == 0 || parent.KeyUsage&x509.KeyUsageCertSign != 0)
+	key, ok := parent.PublicKey.(*ecdsa.PublicKey)
+	if !bytes.Equal(child.RawIssuer, parent.RawSubject) || !mayIssue || !ok || child.SignatureAlgorithm != x509.ECDSAWithSHA384 {
+		return refusal()
+	}
+	s.later(key, sigcache.ASN1, child.RawTBSCertificate, child.Signature, refusal)
 	return nil
 }
 

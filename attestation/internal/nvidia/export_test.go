@@ -5,12 +5,12 @@ package nvidia
 
 import (
 	"crypto/ecdsa"
-	"crypto/sha512"
 	"crypto/x509"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
 	"github.com/sotto-project/sotto/attestation/internal/roots"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 )
 
 // A Session is one verification whose parts tests call alone. What it has found
@@ -18,7 +18,7 @@ import (
 type Session struct{ s *session }
 
 func NewSession(trusted roots.Set, now time.Time, o Options) Session {
-	return Session{&session{trusted: trusted, now: now, opts: o, issued: map[link]bool{}, fresh: map[link]bool{}}}
+	return Session{newSession(trusted, now, o)}
 }
 
 func (s Session) Verify(evidence []byte, nonce [32]byte) (*Genuine, error) {
@@ -26,12 +26,23 @@ func (s Session) Verify(evidence []byte, nonce [32]byte) (*Genuine, error) {
 }
 
 func (s Session) Answer(der []byte, cert, issuer *x509.Certificate) error {
-	return s.s.checkOCSP(der, cert, issuer)
+	return s.settled(s.s.checkOCSP(der, cert, issuer))
 }
 
-func (s Session) Manifest(m Manifest) error { _, err := s.s.checkManifest(m); return err }
+// settled verifies the signatures of a part that was well otherwise.
+func (s Session) settled(err error) error {
+	if err == nil {
+		err = s.s.settle()
+	}
+	s.s.pending = nil
+	return err
+}
 
-func (s Session) Token(t Token, g *Genuine, nonce [32]byte) error { return s.s.checkToken(t, g, nonce) }
+func (s Session) Manifest(m Manifest) error { _, err := s.s.checkManifest(m); return s.settled(err) }
+
+func (s Session) Token(t Token, g *Genuine, nonce [32]byte) error {
+	return s.settled(s.s.checkToken(t, g, nonce))
+}
 
 // Chain verifies a device chain.
 func (s Session) Chain(ders [][]byte) ([]*x509.Certificate, error) {
@@ -43,13 +54,14 @@ func (s Session) Chain(ders [][]byte) ([]*x509.Certificate, error) {
 		}
 		chain = append(chain, c)
 	}
-	return chain, s.s.checkChain(chain, deviceRoot, refuse.GPUChain)
+	return chain, s.settled(s.s.checkChain(chain, deviceRoot, refuse.GPUChain))
 }
 
 // Signed verifies a report's signature and its firmware.
 func Signed(report []byte, chain []*x509.Certificate) bool {
 	r, err := ParseReport(report)
-	return err == nil && signed(report, chain[0].PublicKey.(*ecdsa.PublicKey)) && checkFWID(r, chain) == nil
+	n := len(report) - signatureSize
+	return err == nil && new(sigcache.Cache).Begin().Verify(chain[0].PublicKey.(*ecdsa.PublicKey), sigcache.Raw, report[:n], report[n:]) && checkFWID(r, chain) == nil
 }
 
 // SignedManifest reads a manifest and verifies its signature by the first
@@ -59,8 +71,7 @@ func SignedManifest(doc []byte) (version string, golden map[int][][]byte, chain 
 	if err != nil {
 		return "", nil, nil, err
 	}
-	sum := sha512.Sum384(r.signedInfo)
-	if !verifyRaw(r.chain[0].PublicKey.(*ecdsa.PublicKey), sum[:], r.signature) {
+	if !new(sigcache.Cache).Begin().Verify(r.chain[0].PublicKey.(*ecdsa.PublicKey), sigcache.Raw, r.signedInfo, r.signature) {
 		return "", nil, nil, errRIM("signature")
 	}
 	return r.version, r.golden, r.chain, nil
@@ -68,8 +79,8 @@ func SignedManifest(doc []byte) (version string, golden map[int][][]byte, chain 
 
 // ManifestChain verifies the chain of a manifest.
 func (s Session) ManifestChain(chain []*x509.Certificate) error {
-	return s.s.checkChain(chain, manifestRoot, refuse.GPURIM)
+	return s.settled(s.s.checkChain(chain, manifestRoot, refuse.GPURIM))
 }
 
 // ParseJWS reads a token as openJWS does, without keys.
-func ParseJWS(b []byte) error { _, err := openJWS(b, nil); return err }
+func ParseJWS(b []byte) error { _, err := new(session).openJWS(b); return err }

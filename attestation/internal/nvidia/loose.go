@@ -6,6 +6,7 @@ package nvidia
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
@@ -22,7 +23,7 @@ import (
 // answer about them. An answer that is there is judged all the same: answers
 // counts those, absent the certificates without one.
 func VerifyWithoutOCSP(e *Evidence, trusted roots.Set, nonce [32]byte, now time.Time, o Options) (g *Genuine, absent int, err error) {
-	s := &session{trusted: trusted, now: now, opts: o, issued: map[link]bool{}, fresh: map[link]bool{}}
+	s := newSession(trusted, now, o)
 	if absent, e, err = s.excuse(e); err != nil {
 		return nil, 0, err
 	}
@@ -118,8 +119,8 @@ type TokenClaim struct {
 // over this nonce, and that every check it lists came out well. Which devices
 // they are, the token alone says.
 func VerifyToken(t Token, trusted roots.Set, nonce [32]byte, now time.Time, o Options) ([]TokenClaim, error) {
-	s := &session{trusted: trusted, now: now, opts: o}
-	overall, err := openJWS(t.Overall, o.Keys)
+	s := newSession(trusted, now, o)
+	overall, err := s.openJWS(t.Overall)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func VerifyToken(t Token, trusted roots.Set, nonce [32]byte, now time.Time, o Op
 		if digest, ok := submodDigest(submods[name]); !ok || digest != hex.EncodeToString(sum[:]) {
 			return nil, errToken("token of %s is not the one listed", name)
 		}
-		claims, err := openJWS(token, o.Keys)
+		claims, err := s.openJWS(token)
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +153,9 @@ func VerifyToken(t Token, trusted roots.Set, nonce [32]byte, now time.Time, o Op
 			return nil, err
 		}
 		out = append(out, c)
+	}
+	if err := s.settle(); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -173,4 +177,14 @@ func (t *TokenClaim) device(k Kind, claims claimSet) *Device {
 	}
 	r.Fields = append(r.Fields, Field{FieldVBIOS, v})
 	return &Device{Report: r, Kind: k, UEID: t.UEID, claims: claims}
+}
+
+// Signers returns the certificates inside a manifest's signature, signer first
+// and root last. Nothing about them is verified.
+func Signers(swid []byte) ([]*x509.Certificate, error) {
+	r, err := parseRIM(swid)
+	if err != nil {
+		return nil, err
+	}
+	return r.chain, nil
 }

@@ -33,6 +33,7 @@ import (
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
 	"github.com/sotto-project/sotto/attestation/internal/roots"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 )
 
 // Options are what a caller decides beforehand. Its zero value has no grace and
@@ -45,8 +46,11 @@ type Options struct {
 	MaxAge time.Duration               // of tokens, since iat
 
 	// Devices is the most that there may be, where the caller knows; zero: what the
-	// format can hold. Every device costs five signatures or so to verify.
+	// format can hold. Every device costs four signatures or so to verify.
 	Devices int
+
+	// Signatures, if not nil, are those that held in earlier evidence.
+	Signatures *sigcache.Cache
 }
 
 // A Genuine is evidence that NVIDIA devices signed over the expected nonce.
@@ -101,10 +105,10 @@ func (g *Genuine) devices(k Kind) (out []*Device) {
 // by a device whose chain ends in trusted, over nonce, which the caller
 // computes itself; no device stands twice; every certificate in between has a
 // good OCSP answer; manifests and tokens that came along are signed as they
-// must be and belong to these devices. What is cheap is checked first.
+// must be and belong to these devices. Everything that needs no signature is
+// checked before the first one, and the first that does not hold ends it.
 func Verify(evidence []byte, trusted roots.Set, nonce [32]byte, now time.Time, o Options) (*Genuine, error) {
-	s := &session{trusted: trusted, now: now, opts: o, issued: map[link]bool{}, fresh: map[link]bool{}}
-	return s.verify(evidence, nonce)
+	return newSession(trusted, now, o).verify(evidence, nonce)
 }
 
 func (s *session) verify(evidence []byte, nonce [nonceSize]byte) (*Genuine, error) {
@@ -120,6 +124,20 @@ func (s *session) verify(evidence []byte, nonce [nonceSize]byte) (*Genuine, erro
 
 // verifyParts is all of [Verify] but the parsing.
 func (s *session) verifyParts(e *Evidence, nonce [nonceSize]byte) (*Genuine, error) {
+	g, err := s.read(e, nonce)
+	if err == nil {
+		err = s.settle()
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.sigs.Keep()
+	return g, nil
+}
+
+// read does everything but the signatures, which it leaves to [session.settle].
+// What it returns is claims until then.
+func (s *session) read(e *Evidence, nonce [nonceSize]byte) (*Genuine, error) {
 	g := &Genuine{Arch: e.Arch, overall: map[Kind]claimSet{}}
 	for _, d := range e.Devices {
 		r, err := ParseReport(d.Report)
@@ -156,7 +174,9 @@ func board(r *Report) string {
 	return trim(a) + "_" + trim(b)
 }
 
-// checkDevices verifies chains, revocation and signatures, each certificate once.
+// checkDevices looks at chains, reports and revocation, each certificate once.
+// Chains and reports of all devices come before the first answer: who lacks one
+// device is refused by those.
 func (s *session) checkDevices(e *Evidence, g *Genuine) error {
 	certs := make([]*x509.Certificate, len(e.Certificates))
 	for i, c := range e.Certificates {
@@ -165,11 +185,13 @@ func (s *session) checkDevices(e *Evidence, g *Genuine) error {
 			return err
 		}
 	}
+	chains := make([][]*x509.Certificate, len(e.Devices))
 	for i, source := range e.Devices {
 		chain := make([]*x509.Certificate, len(source.Chain))
 		for j, k := range source.Chain {
 			chain[j] = certs[k]
 		}
+		chains[i] = chain
 		d := &g.Devices[i]
 		d.UEID, d.Issuer = chain[0].SerialNumber.String(), chain[1].Subject.String()
 		for j := range g.Devices[:i] {
@@ -192,10 +214,13 @@ func (s *session) checkDevices(e *Evidence, g *Genuine) error {
 		if err := checkFWID(d.Report, chain); err != nil {
 			return err
 		}
-		if !signed(source.Report, chain[0].PublicKey.(*ecdsa.PublicKey)) { // parseCertificate saw the key
+		body, sig := source.Report[:len(source.Report)-signatureSize], source.Report[len(source.Report)-signatureSize:]
+		s.later(chain[0].PublicKey.(*ecdsa.PublicKey), sigcache.Raw, body, sig, func() error { // parseCertificate saw the key
 			return errReport("report is not signed by %q", chain[0].Subject.String())
-		}
-		if err := s.checkAnswers(e, source, chain); err != nil {
+		})
+	}
+	for i, source := range e.Devices {
+		if err := s.checkAnswers(e, source, chains[i]); err != nil {
 			return err
 		}
 	}
@@ -220,7 +245,7 @@ func (s *session) checkAnswers(e *Evidence, source Source, chain []*x509.Certifi
 	return nil
 }
 
-// checkManifests verifies the manifests and that each is of the chip, and of the
+// checkManifests looks at the manifests and that each is of the chip, and of the
 // driver or VBIOS, of the devices that name it.
 func (s *session) checkManifests(e *Evidence, g *Genuine) error {
 	refs := make([]*reference, len(e.Manifests))

@@ -4,6 +4,7 @@
 package nvidia
 
 import (
+	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 )
 
 var (
@@ -20,13 +22,14 @@ var (
 	oidECDSA384  = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}
 )
 
-// shapeOCSP reports whether der has the one shape that is read: successful,
-// basic, ECDSA with SHA-384, at most one certificate, nothing after anything.
-// golang.org/x/crypto/ocsp checks what is signed; what is beside it may be
-// anything there, and would be bits that nobody judges.
-func shapeOCSP(der []byte) bool {
+// shapeOCSP reads the one shape that is taken: successful, basic, ECDSA with
+// SHA-384, at most one certificate, nothing after anything. It returns the
+// certificate, nil if there is none, and the answer without it: the library
+// would verify a signature as it parses if it saw one, and its bits beside what
+// is signed are judged here.
+func shapeOCSP(der []byte) (bare, responder []byte, ok bool) {
 	in := cryptobyte.String(der)
-	var outer, inner, explicit, basic, alg, certs, cert cryptobyte.String
+	var outer, inner, explicit, basic, data, algorithm, alg, certs, cert, bits cryptobyte.String
 	var status int
 	var kind, sigAlg asn1.ObjectIdentifier
 	var octets []byte
@@ -34,26 +37,60 @@ func shapeOCSP(der []byte) bool {
 		!outer.ReadASN1(&explicit, cbasn1.Tag(0).ContextSpecific().Constructed()) || !outer.Empty() ||
 		!explicit.ReadASN1(&inner, cbasn1.SEQUENCE) || !explicit.Empty() || !inner.ReadASN1ObjectIdentifier(&kind) ||
 		!kind.Equal(oidOCSPBasic) || !inner.ReadASN1Bytes(&octets, cbasn1.OCTET_STRING) || !inner.Empty() {
-		return false
+		return nil, nil, false
 	}
 	body := cryptobyte.String(octets)
+	if !body.ReadASN1(&basic, cbasn1.SEQUENCE) || !body.Empty() || !basic.ReadASN1Element(&data, cbasn1.SEQUENCE) ||
+		!basic.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) || !basic.ReadASN1Element(&bits, cbasn1.BIT_STRING) {
+		return nil, nil, false
+	}
+	inside, signed := algorithm, bits
 	var sig []byte
-	if !body.ReadASN1(&basic, cbasn1.SEQUENCE) || !body.Empty() || !basic.SkipASN1(cbasn1.SEQUENCE) ||
-		!basic.ReadASN1(&alg, cbasn1.SEQUENCE) || !alg.ReadASN1ObjectIdentifier(&sigAlg) || !alg.Empty() ||
-		!sigAlg.Equal(oidECDSA384) || !basic.ReadASN1BitStringAsBytes(&sig) {
-		return false
+	if !inside.ReadASN1(&alg, cbasn1.SEQUENCE) || !alg.ReadASN1ObjectIdentifier(&sigAlg) || !alg.Empty() ||
+		!sigAlg.Equal(oidECDSA384) || !signed.ReadASN1BitStringAsBytes(&sig) {
+		return nil, nil, false
 	}
 	if basic.Empty() {
-		return true
+		return der, nil, true
 	}
-	return basic.ReadASN1(&explicit, cbasn1.Tag(0).ContextSpecific().Constructed()) && basic.Empty() &&
-		explicit.ReadASN1(&certs, cbasn1.SEQUENCE) && explicit.Empty() && certs.ReadASN1Element(&cert, cbasn1.SEQUENCE) && certs.Empty()
+	if !basic.ReadASN1(&explicit, cbasn1.Tag(0).ContextSpecific().Constructed()) || !basic.Empty() ||
+		!explicit.ReadASN1(&certs, cbasn1.SEQUENCE) || !explicit.Empty() || !certs.ReadASN1Element(&cert, cbasn1.SEQUENCE) || !certs.Empty() {
+		return nil, nil, false
+	}
+	bare, err := bareOCSP(data, algorithm, bits)
+	return bare, cert, err == nil
 }
 
-// checkOCSP verifies the answer about a certificate (RFC 6960, Section 3.2): by
+// bareOCSP prints a successful basic answer of three parts.
+func bareOCSP(parts ...[]byte) ([]byte, error) {
+	var basic, out cryptobyte.Builder
+	basic.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		for _, p := range parts {
+			b.AddBytes(p)
+		}
+	})
+	octets, err := basic.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	out.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Enum(0)
+		b.AddASN1(cbasn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
+			b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1ObjectIdentifier(oidOCSPBasic)
+				b.AddASN1OctetString(octets)
+			})
+		})
+	})
+	return out.Bytes()
+}
+
+// checkOCSP looks at the answer about a certificate (RFC 6960, Section 3.2): by
 // its issuer or a responder that the issuer itself named, about this serial,
 // neither early nor older than the grace allows, and good. An answer without
-// nextUpdate ends at its thisUpdate.
+// nextUpdate ends at its thisUpdate. The signatures are left for later, but for a
+// certificate that the answer says is revoked: nobody is named so on the word of
+// whoever made up the answer.
 func (s *session) checkOCSP(der []byte, cert, issuer *x509.Certificate) error {
 	name, triple := cert.Subject.CommonName, link{string(cert.Raw), string(issuer.Raw), string(der)}
 	if s.fresh[triple] {
@@ -62,7 +99,7 @@ func (s *session) checkOCSP(der []byte, cert, issuer *x509.Certificate) error {
 	switch {
 	case len(der) == 0:
 		return refuse.As(refuse.GPUOCSP, "no answer about %q", name)
-	case len(der) > maxAnswer, !shapeOCSP(der):
+	case len(der) > maxAnswer:
 		return refuse.As(refuse.GPUOCSP, "answer about %q malformed", name)
 	}
 	r, err := s.parseOCSP(der, cert, issuer)
@@ -79,6 +116,9 @@ func (s *session) checkOCSP(der []byte, cert, issuer *x509.Certificate) error {
 	case s.now.After(end.Add(s.opts.Grace)):
 		return refuse.As(refuse.GPUOCSP, "answer about %q expired %v", name, end)
 	case r.Status == ocsp.Revoked:
+		if err := s.settle(); err != nil {
+			return err
+		}
 		return refuse.As(refuse.Revoked, "%q on %v, reason %d", cert.Subject.String(), r.RevokedAt, r.RevocationReason)
 	case r.Status != ocsp.Good:
 		return refuse.As(refuse.GPUOCSP, "status of %q is not known", name)
@@ -90,21 +130,33 @@ func (s *session) checkOCSP(der []byte, cert, issuer *x509.Certificate) error {
 	return nil
 }
 
-// parseOCSP reads an answer and verifies its signature: by the responder that it
+// parseOCSP reads an answer and notes its signature: by the responder that it
 // brings along, which has to be the issuer's, or else by the issuer.
 func (s *session) parseOCSP(der []byte, cert, issuer *x509.Certificate) (*ocsp.Response, error) {
-	// Without an issuer the library verifies by the certificate that came along,
-	// and nothing where none did.
-	r, err := ocsp.ParseResponseForCert(der, cert, nil)
-	if err == nil && r.Certificate == nil {
-		err = r.CheckSignatureFrom(issuer)
+	name := cert.Subject.CommonName
+	bare, responder, ok := shapeOCSP(der)
+	if !ok {
+		return nil, refuse.As(refuse.GPUOCSP, "answer about %q malformed", name)
 	}
+	// Without an issuer the library verifies nothing, since no certificate is left.
+	r, err := ocsp.ParseResponseForCert(bare, cert, nil)
 	if err != nil {
-		return nil, refuse.As(refuse.GPUOCSP, "answer about %q: %v", cert.Subject.CommonName, err)
+		return nil, refuse.As(refuse.GPUOCSP, "answer about %q: %v", name, err)
 	}
-	if r.Certificate != nil && !r.Certificate.Equal(issuer) {
-		return r, s.checkResponder(r.Certificate, issuer)
+	by := issuer
+	if responder != nil {
+		if by, err = parseCertificate(responder, refuse.GPUOCSP); err != nil {
+			return nil, err
+		}
+		if !by.Equal(issuer) {
+			if err := s.checkResponder(by, issuer); err != nil {
+				return nil, err
+			}
+		}
 	}
+	s.later(by.PublicKey.(*ecdsa.PublicKey), sigcache.ASN1, r.TBSResponseData, r.Signature, func() error { // parseCertificate saw the key
+		return refuse.As(refuse.GPUOCSP, "answer about %q: bad signature", name)
+	})
 	return r, nil
 }
 
@@ -112,9 +164,6 @@ func (s *session) parseOCSP(der []byte, cert, issuer *x509.Certificate) (*ocsp.R
 // 6960, Section 4.2.2.2): it is issued by it for that purpose. It is not itself
 // looked up, as id-pkix-ocsp-nocheck says of such certificates.
 func (s *session) checkResponder(c, issuer *x509.Certificate) error {
-	if _, err := parseCertificate(c.Raw, refuse.GPUOCSP); err != nil {
-		return err
-	}
 	switch {
 	case c.IsCA, !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
 		return refuse.As(refuse.GPUOCSP, "%q may not answer for %q", c.Subject.String(), issuer.Subject.String())

@@ -5,11 +5,8 @@ package nvidia
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
-	"math/big"
 	"strings"
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
@@ -250,20 +247,4 @@ func printable(s string) string {
 func (r *Report) ProtectedPCIE() bool {
 	b, _ := r.Field(FieldProtectedPCIE)
 	return len(b) == 1 && b[0] == statusOn
-}
-
-// signed verifies the signature over request and response, SHA-384, as r and s.
-func signed(raw []byte, key *ecdsa.PublicKey) bool {
-	sum := sha512.Sum384(raw[:len(raw)-signatureSize])
-	return verifyRaw(key, sum[:], raw[len(raw)-signatureSize:])
-}
-
-// verifyRaw verifies a P-384 signature printed as r || s, the form that SPDM,
-// XML signatures and JWS share.
-func verifyRaw(key *ecdsa.PublicKey, sum, sig []byte) bool {
-	if len(sig) != signatureSize {
-		return false
-	}
-	r, s := new(big.Int).SetBytes(sig[:signatureSize/2]), new(big.Int).SetBytes(sig[signatureSize/2:])
-	return ecdsa.Verify(key, sum, r, s)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 )
 
 // Namespaces and the only algorithms that are taken: those that NVIDIA signs
@@ -222,7 +223,8 @@ func readBase64(e *element) ([]byte, bool) {
 	return b, text == lines.String()+line+"\n"
 }
 
-// checkManifest verifies signature, chain and revocation of a manifest.
+// checkManifest looks at chain and revocation of a manifest and notes its
+// signature.
 func (s *session) checkManifest(m Manifest) (*reference, error) {
 	r, err := parseRIM(m.SWID)
 	if err != nil {
@@ -231,10 +233,9 @@ func (s *session) checkManifest(m Manifest) (*reference, error) {
 	if err := s.checkChain(r.chain, manifestRoot, refuse.GPURIM); err != nil {
 		return nil, err
 	}
-	sum := sha512.Sum384(r.signedInfo)
-	if !verifyRaw(r.chain[0].PublicKey.(*ecdsa.PublicKey), sum[:], r.signature) { // parseCertificate saw the key
-		return nil, errRIM("manifest of %s %s is not signed by %q", r.product, r.version, r.chain[0].Subject.CommonName)
-	}
+	s.later(r.chain[0].PublicKey.(*ecdsa.PublicKey), sigcache.Raw, r.signedInfo, r.signature, func() error { // parseCertificate saw the key
+		return errRIM("manifest of %s %s is not signed by %q", r.product, r.version, r.chain[0].Subject.CommonName)
+	})
 	if len(m.OCSP) != len(r.chain)-1 {
 		return nil, refuse.As(refuse.GPUOCSP, "%d answers about the %d signers of a manifest", len(m.OCSP), len(r.chain)-1)
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
+	"github.com/sotto-project/sotto/attestation/internal/sigcache"
 )
 
 // claimSet is a JSON object, values unread. A name stands in it once.
@@ -74,11 +74,12 @@ func (c claimSet) without(name string) bool {
 	return v == "" || v == "null" || v == "[]"
 }
 
-// openJWS verifies a compact JWS (RFC 7515) and returns its payload. There is
-// one algorithm, ES384, and the header says so or is refused: it chooses nothing.
+// openJWS reads a compact JWS (RFC 7515), notes its signature and returns its
+// payload. There is one algorithm, ES384, and the header says so or is refused: it
+// chooses nothing.
 // The key is the caller's own of that kid; a header that brings a key, a URL or
 // anything else but alg, kid and typ is refused.
-func openJWS(token []byte, keys map[string]*ecdsa.PublicKey) (claimSet, error) {
+func (s *session) openJWS(token []byte) (claimSet, error) {
 	head, rest, _ := bytes.Cut(token, []byte("."))
 	body, sig, ok := bytes.Cut(rest, []byte("."))
 	if !ok || bytes.ContainsAny(token, "\r\n") {
@@ -106,27 +107,26 @@ func openJWS(token []byte, keys map[string]*ecdsa.PublicKey) (claimSet, error) {
 	if header["typ"] != nil && header.text("typ") != "JWT" {
 		return nil, errToken("type %s", header["typ"])
 	}
-	key := keys[header.text("kid")]
+	key := s.opts.Keys[header.text("kid")]
 	if key == nil || key.Curve != elliptic.P384() {
 		return nil, errToken("no key %q is known", header.text("kid"))
-	}
-	sum := sha512.Sum384(token[:len(head)+1+len(body)])
-	if !verifyRaw(key, sum[:], decode(sig)) {
-		return nil, errToken("not signed by key %q", header.text("kid"))
 	}
 	claims, ok := parseClaims(decode(body))
 	if !ok {
 		return nil, errToken("claims malformed")
 	}
+	s.later(key, sigcache.Raw, token[:len(head)+1+len(body)], decode(sig), func() error {
+		return errToken("not signed by key %q", header.text("kid"))
+	})
 	return claims, nil
 }
 
-// checkToken verifies what NVIDIA's service said about the devices of a kind:
+// checkToken looks at what NVIDIA's service said about the devices of a kind:
 // every token signed by a pinned key, by the expected issuer, now, over this
 // nonce; the device tokens those that the overall token lists by digest, and
 // about these devices. What they claim is left to [Genuine.Check].
 func (s *session) checkToken(t Token, g *Genuine, nonce [nonceSize]byte) error {
-	overall, err := openJWS(t.Overall, s.opts.Keys)
+	overall, err := s.openJWS(t.Overall)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (s *session) checkToken(t Token, g *Genuine, nonce [nonceSize]byte) error {
 		if digest, ok := submodDigest(submods[name]); !ok || digest != hex.EncodeToString(sum[:]) {
 			return errToken("token of %s is not the one listed", name)
 		}
-		claims, err := openJWS(token, s.opts.Keys)
+		claims, err := s.openJWS(token)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/attestation/attestationtest/fakegpu"
 	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/publish"
@@ -52,16 +53,36 @@ var root = sync.OnceValues(attestationtest.GenerateRoot)
 // New makes a world of n nodes and no epoch yet.
 func New(t testing.TB, n int) *World {
 	t.Helper()
+	return newWorld(t, n, false)
+}
+
+// NewGPU is [New] for nodes with one GPU each, of which no two are the same;
+// manifests and answers about issuers are, as with NVIDIA's. The policy asks for
+// the GPU.
+func NewGPU(t testing.TB, n int) *World {
+	t.Helper()
+	return newWorld(t, n, true)
+}
+
+func newWorld(t testing.TB, n int, gpu bool) *World {
+	t.Helper()
 	w := &World{t: t, Nodes: make([]*attestationtest.Node, n)}
 	var err error
 	w.Root, err = root()
 	w.must(err)
 	w.Policy = attestationtest.Policy(w.Root)
+	if gpu {
+		w.Policy.AllowNoGPU, w.Policy.GPU = false, attestationtest.GPUPolicy(1)
+	}
 	config, err := attestationtest.Config(Model, Weights).Append(nil)
 	w.must(err)
 	errs := make([]error, n)
 	roster.Each(n, func(i int) {
-		w.Nodes[i], errs[i] = attestationtest.NewNode(w.Root, attestationtest.NodeSpec{Name: fmt.Sprintf("node-%d", i+1), Config: config})
+		spec := attestationtest.NodeSpec{Name: fmt.Sprintf("node-%d", i+1), Config: config}
+		if gpu {
+			spec.GPU = &fakegpu.Spec{First: i, NoTokens: true, Shared: true}
+		}
+		w.Nodes[i], errs[i] = attestationtest.NewNode(w.Root, spec)
 	})
 	for _, err := range errs {
 		w.must(err)
