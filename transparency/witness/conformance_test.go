@@ -238,3 +238,34 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// FuzzState: one spelling; what is damaged is refused, not read as less.
+func FuzzState(f *testing.F) {
+	store := new(MemoryStore)
+	w := newWorld(f, store)
+	must(w.AddCheckpoint(w.request(tree(1, 0, 5), 0)))
+	f.Add(store.states[origin])
+	f.Add([]byte(stateHeader + "1\n\n"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := parseState(in, origin)
+		if err == nil && (!bytes.Equal(in, s.append(nil)) || s.time <= 0 || s.cp.Origin != origin) {
+			t.Errorf("accepted %q", in)
+		}
+	})
+}
+
+// FuzzEvidence: one spelling, and nobody is convicted without two of its
+// signatures.
+func FuzzEvidence(f *testing.F) {
+	w := newWorld(f, new(MemoryStore))
+	good := appendEvidence(nil, w.note(tree(1, 0, 5)), w.note(tree(2, 0, 5)))
+	f.Add(good)
+	f.Add(appendEvidence(nil, w.note(tree(1, 0, 5)), w.note(tree(1, 0, 5))))
+	k := w.logKey()
+	f.Fuzz(func(t *testing.T, in []byte) {
+		a, b, err := ParseEvidence(in, k)
+		if err == nil && (!bytes.Equal(in, appendEvidence(nil, a.Note, b.Note)) || a.Size != b.Size || a.Root == b.Root) {
+			t.Errorf("convicted by %q", in)
+		}
+	})
+}

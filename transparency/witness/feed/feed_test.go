@@ -229,8 +229,10 @@ func TestHostileWitness(t *testing.T) {
 		"does not know the key":         {status(403), feed.ErrRefused, 7},
 		"cannot read us":                {status(400), feed.ErrRefused, 7},
 		"cannot now":                    {status(503), feed.ErrRefused, 7},
-		"redirects":                     {func(w http.ResponseWriter, r *http.Request, _ http.Handler) { http.Redirect(w, r, "/x", 307) }, feed.ErrRefused, 7},
-		"hangs up":                      {func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }, feed.ErrUnreachable, 7},
+		"redirects": {func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+			http.Redirect(w, r, "/x", http.StatusTemporaryRedirect)
+		}, feed.ErrRefused, 7},
+		"hangs up": {func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }, feed.ErrUnreachable, 7},
 		"another size whenever it is asked": {func() func(http.ResponseWriter, *http.Request, http.Handler) {
 			var n atomic.Int64
 			return func(w http.ResponseWriter, r *http.Request, h http.Handler) {
