@@ -26,6 +26,7 @@ import (
 	"github.com/sotto-project/sotto/ohttp/gateway"
 	"github.com/sotto-project/sotto/relay"
 	"github.com/sotto-project/sotto/router"
+	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/publish"
 )
 
@@ -70,7 +71,7 @@ func (p *plan) draw() error {
 	if err := p.seatAll(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.configs, p.trust} {
+	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.witnesses, p.configs, p.trust} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -88,6 +89,9 @@ func (p *plan) seatAll() error {
 	}
 	for i := range p.opts.Nodes {
 		seat1(nodeName(i), "node", "https", "prompt and answer while it computes; never who asked")
+	}
+	for i := range witnesses {
+		seat1(witnessName(i), "witness", "https", "checkpoints of the public log; signs one history of it")
 	}
 	seat1("publisher", "publisher", "https", "public statements and evidence")
 	seat1("router", "router", "https", "candidates and padded sizes; never who, what or which model")
@@ -135,7 +139,7 @@ func (p *plan) seatAll() error {
 // would miss it.
 func (p *plan) meter(s *seat) error {
 	switch s.role {
-	case "node", "publisher", "gateway": // in the others it is the main's affair
+	case "node", "publisher", "gateway", "witness": // in the others it is the main's affair
 	default:
 		return nil
 	}
@@ -236,7 +240,7 @@ func (p *plan) log() error {
 
 // configs writes one file for each role, in the roles' own formats.
 func (p *plan) configs() error {
-	keys, err := publish.OpenKeys(p.logDir(), origin)
+	trust, err := p.logTrust()
 	if err != nil {
 		return err
 	}
@@ -248,20 +252,24 @@ func (p *plan) configs() error {
 		listed = append(listed, publish.NodeConfig{Name: s.name, URL: s.url, ServerName: s.name + ".sotto", Model: model.Name})
 	}
 	weights := sha256.Sum256(model.GGUF)
+	witness := 0
 	for _, s := range p.seats {
 		var cfg any
 		var err error
 		switch s.role {
+		case "witness":
+			cfg, err = p.witnessConfig(s, witness, trust)
+			witness++
 		case "relay":
 			cfg, err = p.relayConfig(s)
 		case "gateway":
 			cfg, err = p.gatewayConfig(s)
 		case "router":
-			cfg, err = p.routerConfig(s, nodes, keys)
+			cfg, err = p.routerConfig(s, nodes, trust)
 		case "publisher":
 			cfg, err = p.publisherConfig(s, listed, weights)
 		case "node":
-			cfg, err = p.nodeConfig(s, weights, keys)
+			cfg, err = p.nodeConfig(s, weights, trust)
 		case "plain":
 			cfg, err = p.plainConfig(s)
 		case "engine":
@@ -318,10 +326,10 @@ func (p *plan) gatewayConfig(s *seat) (gateway.Config, error) {
 	}, err
 }
 
-func (p *plan) routerConfig(s *seat, nodes []string, keys *publish.Keys) (router.Config, error) {
+func (p *plan) routerConfig(s *seat, nodes []string, trust *transparency.Trust) (router.Config, error) {
 	id, err := p.operator.issue(s.name, "router.sotto")
 	return router.Config{
-		Listen: addr(s), TLS: id, Trust: *keys.Trust(),
+		Listen: addr(s), TLS: id, Trust: *trust,
 		Publisher: p.seat("publisher").url, PublisherCA: p.public.ca(),
 		Nodes: nodes, Policy: p.policy(), Poll: 200 * time.Millisecond, Health: 100 * time.Millisecond, Grace: p.opts.Epoch / 4,
 	}, err
@@ -333,8 +341,12 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 		return publish.Config{}, err
 	}
 	inside, err := p.operator.issue(s.name, "publisher.sotto")
+	if err != nil {
+		return publish.Config{}, err
+	}
+	asked, err := p.askedWitnesses()
 	return publish.Config{
-		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin,
+		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin, Witnesses: asked, Quorum: quorum,
 		Epoch: p.opts.Epoch, Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
 		Nodes: nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
 		Policy: p.policy(),
@@ -345,7 +357,7 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 	}, err
 }
 
-func (p *plan) nodeConfig(s *seat, weights [32]byte, keys *publish.Keys) (computenode.Config, error) {
+func (p *plan) nodeConfig(s *seat, weights [32]byte, trust *transparency.Trust) (computenode.Config, error) {
 	id, err := p.operator.issue(s.name, s.name+".sotto")
 	kind := "llama.cpp"
 	if p.opts.Engine == "" {
@@ -355,7 +367,7 @@ func (p *plan) nodeConfig(s *seat, weights [32]byte, keys *publish.Keys) (comput
 		Listen: addr(s), TLS: id, Metrics: s.metrics, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
 		Simulated: true, Engine: computenode.EngineConfig{Address: p.engine, Kind: kind},
 		Epoch: p.opts.Epoch, Running: 64, Queued: 256,
-		Peers: computenode.PeersConfig{Policy: p.policy(), Trust: *keys.Trust()},
+		Peers: computenode.PeersConfig{Policy: p.policy(), Trust: *trust},
 	}, err
 }
 
@@ -372,14 +384,14 @@ func (p *plan) trust() error {
 	if err := os.WriteFile(p.policy(), b, 0o644); err != nil {
 		return err
 	}
-	keys, err := publish.OpenKeys(p.logDir(), origin)
+	log, err := p.logTrust()
 	if err != nil {
 		return err
 	}
 	return writeYAML(TrustFile(p.dir), cli.Trust{
 		Relays:  []string{p.seat("relay-1").url, p.seat("relay-2").url},
 		RelayCA: p.public.ca(),
-		Log:     *keys.Trust(),
+		Log:     *log,
 		Policy:  "policy.json",
 		Shaping: p.opts.Shaping,
 	})

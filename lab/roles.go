@@ -45,6 +45,7 @@ var roles = map[string]role{
 	"node":      {1, serveNode},
 	"engine":    {1, serveEngine},
 	"publisher": {1, servePublisher},
+	"witness":   {1, serveWitness},
 	"proxy":     {2, serveProxy},
 	"plain":     {1, servePlain},
 

@@ -88,9 +88,6 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	if c.Cosignatures, err = countWitnesses(keys.witnesses, text, sigs); err != nil {
 		return nil, err
 	}
-	if n := voters(keys.witnesses); t.Quorum > n {
-		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses: keys with one name are one witness", t.Quorum, n)
-	}
 	if n := len(c.Cosignatures); n < t.Quorum {
 		return nil, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", c.Origin, n, t.Quorum)
 	}

@@ -98,6 +98,9 @@ func (t *Trust) keys() (*trustKeys, error) {
 		seen[key] = true
 		k.witnesses = append(k.witnesses, v)
 	}
+	if n := voters(k.witnesses); t.Quorum > n {
+		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses: keys with one name are one witness", t.Quorum, n)
+	}
 	return k, nil
 }
 

@@ -105,7 +105,7 @@ var may = map[string][]string{
 	// The log itself: Tessera's tiles, and what an index that means something
 	// needs on top. It knows no statement.
 	"transparency/log":     {"internal/durable", "internal/httpx", "transparency", "transparency/tiles"},
-	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement"},
+	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement", "transparency/witness/feed"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -144,7 +144,7 @@ var may = map[string][]string{
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement", "transparency/witness"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
 	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench"},
 	"lab/internal/canary":       nil,

@@ -91,6 +91,8 @@ type WitnessConfig struct {
 	URL string `yaml:"url"`
 	// Keys are its verifier keys: type 0x04 (Ed25519), 0x06 (ML-DSA-44) or both.
 	Keys []string `yaml:"keys"`
+	// CA names a PEM file of the roots for its certificate; the system's when empty.
+	CA string `yaml:"ca"`
 }
 
 // A NodeConfig is one node to ask.

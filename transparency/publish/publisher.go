@@ -59,10 +59,17 @@ type Publisher struct {
 }
 
 // Open opens the log of cfg, which [CreateLog] has made, and reads the files
-// cfg names. A nil policy is read from cfg.Policy and trusts AMD's roots. It
-// dials nobody.
+// cfg names, with the witnesses that it names to be asked over HTTP. A nil policy
+// is read from cfg.Policy and trusts the vendors' roots. It dials nobody.
 func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher, error) {
-	return OpenWitnessed(cfg, policy, nil, log)
+	if len(cfg.Witnesses) == 0 {
+		return OpenWitnessed(cfg, policy, nil, log)
+	}
+	f, err := cfg.NewFeeder()
+	if err != nil {
+		return nil, err
+	}
+	return OpenWitnessed(cfg, policy, AskWitnesses(f, log), log)
 }
 
 // OpenWitnessed is [Open] with somebody to ask the witnesses that cfg names. A
