@@ -5,11 +5,14 @@ package statement_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sotto-project/sotto/transparency"
@@ -28,6 +31,9 @@ type vectors struct {
 	Trust   transparency.Trust `json:"trust"`
 	Objects []object           `json:"objects"`
 	Verify  []verification     `json:"verify"`
+
+	TrustPQ  transparency.Trust `json:"trust_pq"` // wants both of the log's signatures
+	VerifyPQ []verification     `json:"verify_pq"`
 }
 
 // An object prints as hex and reads back equal.
@@ -49,7 +55,7 @@ func makeVectors(t *testing.T) *vectors {
 	l := standard(t)
 	v := &vectors{
 		Source: "docs/spec/statement.md, Section 8; made by go test ./transparency/statement -run Vectors -update",
-		Keys:   `Ed25519 seeds are SHA-256("test key " || name) with the name of the key`,
+		Keys:   `Ed25519 seeds are SHA-256("test key " || name) with the name of the key; ML-DSA-44 seeds SHA-256("test ml-dsa key " || name)`,
 		Trust:  *l.trust(),
 	}
 	add := func(name, kind string, b []byte, err error, people any) {
@@ -67,6 +73,9 @@ func makeVectors(t *testing.T) *vectors {
 	for e, name := range []string{"genesis", "full", "outage"} {
 		st, err := statement.Parse(l.leaves[e])
 		add(name, "Statement", l.leaves[e], err, st)
+	}
+	for e, name := range []string{"leaf of genesis", "leaf of full", "leaf of outage"} {
+		add(name, "Leaf", statement.LogLeaf(l.leaves[e]), nil, nil)
 	}
 	rec, err := record().Append(nil)
 	add("record", "Record", rec, err, record())
@@ -114,7 +123,49 @@ func makeVectors(t *testing.T) *vectors {
 	bad.Leaf = bytes.Clone(bad.Leaf)
 	bad.Leaf[0] = 2
 	check("another version of statement", transparency.CodeStatement, bad)
+	v.addPQ(t)
 	return v
+}
+
+// addPQ adds what readers that want both of the log's signatures accept and
+// refuse.
+func (v *vectors) addPQ(t *testing.T) {
+	l := standard(t)
+	pq := func(name string) *transparency.Signer {
+		seed := sha256.Sum256([]byte("test ml-dsa key " + name))
+		s, err := transparency.NewHybridSigner(origin, key(origin), seed[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	classical, both, impostor := l.signer, pq(origin), pq("impostor")
+	v.TrustPQ = *l.trust()
+	v.TrustPQ.LogKeyPQ = both.VKeyPQ()
+	for _, c := range []struct {
+		name   string
+		signer *transparency.Signer
+		code   transparency.Code
+		edit   func(lines []string) []string
+	}{
+		{"both keys", both, "", nil},
+		{"no ML-DSA-44 signature", classical, transparency.CodeSignature, nil},
+		{"ML-DSA-44 signature of another key", impostor, transparency.CodeSignature, nil},
+		{"no Ed25519 signature", both, transparency.CodeSignature, func(x []string) []string { return slices.Delete(x, 4, 5) }},
+		{"ML-DSA-44 signature twice", both, transparency.CodeSignature, func(x []string) []string { return slices.Insert(x, 5, x[5]) }},
+		{"lines in another order", both, "", func(x []string) []string { x[4], x[5] = x[5], x[4]; return x }},
+	} {
+		l.signer = c.signer
+		s := l.signed(t, 3)
+		if c.edit != nil {
+			s.Checkpoint = []byte(strings.Join(c.edit(strings.SplitAfter(string(s.Checkpoint), "\n")), ""))
+		}
+		b, err := s.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.VerifyPQ = append(v.VerifyPQ, verification{c.name, hex.EncodeToString(b), c.code})
+	}
 }
 
 func TestVectors(t *testing.T) {
@@ -135,7 +186,7 @@ func TestVectors(t *testing.T) {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Objects) < 6 || len(v.Verify) < 8 {
+	if len(v.Objects) < 9 || len(v.Verify) < 8 || len(v.VerifyPQ) < 6 {
 		t.Fatal("vectors are missing")
 	}
 	// The file is what the code makes today: formats do not drift unseen.
@@ -152,7 +203,11 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%s: printed %x (%v)", o.Name, out, err)
 		}
 	}
-	for _, c := range v.Verify {
+	for i, c := range slices.Concat(v.Verify, v.VerifyPQ) {
+		tr := &v.Trust
+		if i >= len(v.Verify) {
+			tr = &v.TrustPQ
+		}
 		t.Run(c.Name, func(t *testing.T) {
 			b, err := hex.DecodeString(c.Hex)
 			if err != nil {
@@ -160,7 +215,7 @@ func TestVectors(t *testing.T) {
 			}
 			s, err := statement.ParseSigned(b)
 			if err == nil {
-				err = verify(s, &v.Trust)
+				err = verify(s, tr)
 			}
 			if c.Code == "" && err != nil {
 				t.Error(err)
@@ -176,6 +231,9 @@ func reprint(kind string, b []byte) ([]byte, error) {
 	var x interface{ Append([]byte) ([]byte, error) }
 	var err error
 	switch kind {
+	case "Leaf":
+		l, err := statement.ParseLeaf(b)
+		return l.Append(nil), err
 	case "Statement":
 		x, err = statement.Parse(b)
 	case "Record":
