@@ -382,6 +382,7 @@ func (p *plan) trust() error {
 		Log:     *keys.Trust(),
 		Policy:  "policy.json",
 		Shaping: p.opts.Shaping,
+		State:   "state",
 	})
 }
 

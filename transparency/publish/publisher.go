@@ -315,6 +315,7 @@ func (p *Publisher) post(epoch uint64) error {
 // restore puts on the board what the log holds and remembers which node is which.
 func (p *Publisher) restore() error {
 	p.board.Archive(p.log.Signed)
+	p.board.Tiles(p.log.Tile)
 	last := p.log.Last().Epoch
 	for e := last - min(last, 2); e <= last; e++ {
 		if err := p.post(e); err != nil {
