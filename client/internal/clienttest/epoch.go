@@ -37,10 +37,11 @@ func (w *World) Epoch(start time.Time, length time.Duration, edits ...Edit) uint
 	}
 	start = start.UTC().Truncate(time.Second)
 	number := w.Log.Last().Epoch + 1
-	made := start // nothing is cosigned in the future
-	if now := time.Now(); now.Before(made) {
+	made := start // nothing is cosigned in the future, nor before what was cosigned already
+	if now := time.Now(); now.Before(made) || w.made.After(made) {
 		made = now
 	}
+	w.made = made
 	note, cp, err := w.Log.Checkpoint(made)
 	w.must(err)
 	var listings []publish.Listing
@@ -88,6 +89,9 @@ func (w *World) Refresh(number uint64, edits ...Edit) {
 	at := e.FreshTime
 	if at.IsZero() {
 		at = time.Now()
+	}
+	if at.After(w.made) {
+		w.made = at
 	}
 	note, cp, err := w.Log.Checkpoint(at)
 	w.must(err)

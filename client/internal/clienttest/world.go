@@ -61,6 +61,7 @@ type World struct {
 
 	Log    *publish.Log
 	LogDir string
+	made   time.Time // of the youngest cosignature
 	config publish.Config
 	router *router.Router
 	policy func(*attestationtest.Root) *attestation.Policy
@@ -117,6 +118,9 @@ func (w *World) openLog() {
 	w.Log, err = publish.OpenLog(w.LogDir, origin, start)
 	w.must(err)
 	w.Trust = *w.Log.Keys().Trust()
+	for _, b := range w.Boards {
+		b.Tiles(w.Log.Tile)
+	}
 }
 
 // start starts gateway, router and relays.
