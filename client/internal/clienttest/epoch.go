@@ -83,6 +83,22 @@ func (w *World) Post(number uint64) {
 // the router look at everything.
 func (w *World) Refresh(number uint64, edits ...Edit) {
 	w.t.Helper()
+	note, raw := w.freshness(number, edits...)
+	for _, b := range w.Boards {
+		b.Refresh(note, raw, time.Second)
+	}
+	w.Look()
+}
+
+// FreshAt is the freshness list that there would be at a time; nobody is given it.
+func (w *World) FreshAt(number uint64, at time.Time) []byte {
+	w.t.Helper()
+	_, raw := w.freshness(number, Edit{FreshTime: at})
+	return raw
+}
+
+func (w *World) freshness(number uint64, edits ...Edit) (note, raw []byte) {
+	w.t.Helper()
 	var e Edit
 	for _, e = range edits {
 	}
@@ -112,12 +128,9 @@ func (w *World) Refresh(number uint64, edits ...Edit) {
 	if e.Fresh != nil {
 		e.Fresh(list)
 	}
-	raw, err := list.Append(nil)
+	raw, err = list.Append(nil)
 	w.must(err)
-	for _, b := range w.Boards {
-		b.Refresh(note, raw, time.Second)
-	}
-	w.Look()
+	return note, raw
 }
 
 // Look makes the router poll the log and its nodes. What it finds unacceptable
