@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/url"
 	"strconv"
@@ -165,7 +166,12 @@ func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Me
 func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoint, by string) error {
 	var why error
 	for _, i := range rand.Perm(len(c.relays)) {
-		root, proof, err := tiles.Prove(ctx, c.tiles(c.relays[i]), small.Size, large.Size, large.Root)
+		grown := tiles.New(large.Size, large.Root, c.tiles(c.relays[i]))
+		root, err := grown.Root(ctx, small.Size)
+		var proof [][32]byte
+		if err == nil {
+			proof, err = grown.ProveConsistency(ctx, small.Size)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -190,7 +196,12 @@ func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoin
 // tiles fetches tiles of hashes from a relay's mirror of the log.
 func (c *Client) tiles(relay *url.URL) tiles.Fetch {
 	return func(ctx context.Context, path string) ([]byte, error) {
-		return c.get(ctx, relay.JoinPath("/v1/log/"+path).String(), tiles.MaxSize)
+		b, err := c.get(ctx, relay.JoinPath("/v1/log/"+path).String(), tiles.MaxTile)
+		if err != nil {
+			// A relay says why in the clear, if at all: the full tile may be there.
+			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		}
+		return b, nil
 	}
 }
 

@@ -25,36 +25,6 @@ import (
 // kept makes clients that share a state directory.
 func kept(dir string) func(*config) { return func(c *config) { c.State = dir } }
 
-// treeOf is the log's own tree, with one leaf replaced where replace is not
-// negative, and more leaves that nobody published.
-func treeOf(t *testing.T, w *world, replace, more int) *transparency.Tree {
-	t.Helper()
-	tree := new(transparency.Tree)
-	add := func(leaf []byte) {
-		if int(tree.Size()) == replace {
-			leaf = []byte("another leaf")
-		}
-		if err := tree.Append(leaf); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for e := range w.Log.Last().Epoch + 1 {
-		raw, err := w.Log.Signed(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := statement.ParseSigned(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		add(s.Leaf)
-	}
-	for range more {
-		add([]byte("a leaf that nobody published"))
-	}
-	return tree
-}
-
 // note is a checkpoint of a tree, signed by the log's own keys.
 func note(t *testing.T, w *world, tree *transparency.Tree, size uint64, at time.Time) string {
 	t.Helper()
@@ -94,7 +64,12 @@ func honestAgain(w *world) {
 
 func tilesOf(tree *transparency.Tree) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		b, err := tiles.Cut(tree, strings.TrimPrefix(r.URL.Path, "/v1/log/"))
+		p, err := tiles.ParsePath(strings.TrimPrefix(r.URL.Path, "/v1/log/"))
+		if err != nil {
+			w.WriteHeader(404)
+			return
+		}
+		b, err := tree.Tile(p.Level, p.N, p.Width)
 		if err != nil {
 			w.WriteHeader(404)
 			return
@@ -133,18 +108,18 @@ func TestLogGoesBackOrForks(t *testing.T) {
 		code  string
 	}{
 		"AT-47/smaller than before": {func(t *testing.T, w *world) {
-			onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, treeOf(t, w, -1, 0), 1, time.Now().Add(100*time.Second)))})
+			onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, w.Tree(-1, 0), 1, time.Now().Add(100*time.Second)))})
 		}, client.CodeRollback},
 		"AT-48/another root for one size": {func(t *testing.T, w *world) {
-			onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, treeOf(t, w, 1, 0), 2, time.Now()))})
+			onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, w.Tree(1, 0), 2, time.Now()))})
 		}, client.CodeFork},
 		"AT-48/a log that was rewritten and grew": {func(t *testing.T, w *world) {
-			other := treeOf(t, w, 1, 3)
+			other := w.Tree(1, 3)
 			onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, other, 5, time.Now())), "/v1/log/": tilesOf(other)})
 		}, client.CodeFork},
 		"AT-48/the router shows another log than the mirrors": {func(t *testing.T, w *world) {
 			b := []byte{1}
-			n := note(t, w, treeOf(t, w, 1, 0), 2, time.Now())
+			n := note(t, w, w.Tree(1, 0), 2, time.Now())
 			b = binary.BigEndian.AppendUint16(b, uint16(len(n)))
 			atRouter("/v1/freshness", says(200, string(b)+n))(w)
 		}, client.CodeFork},
@@ -193,7 +168,7 @@ func TestLogGoesBackOrForks(t *testing.T) {
 		w := clienttest.Start(t, 3)
 		cl := w.Client()
 		mustAsk(t, cl)
-		onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, treeOf(t, w, 1, 0), 2, time.Now()))})
+		onPaths(w, map[string]http.HandlerFunc{"/v1/checkpoint": says(200, note(t, w, w.Tree(1, 0), 2, time.Now()))})
 		for range 2 {
 			w.NoSend(t, func() {
 				_, err := cl.Verify(t.Context())
@@ -222,7 +197,7 @@ func TestLogIsRemembered(t *testing.T) {
 	})
 	t.Run("AT-47/an older copy is none", func(t *testing.T) {
 		w, dir := clienttest.Start(t, 3), t.TempDir()
-		old := note(t, w, treeOf(t, w, -1, 0), 2, time.Now().Add(-time.Minute))
+		old := note(t, w, w.Tree(-1, 0), 2, time.Now().Add(-time.Minute))
 		w.Epoch(time.Now().Add(-time.Second), time.Hour)
 		onPath(w.Relays[1], "/v1/checkpoint", says(200, old))
 		cl := w.Client(kept(dir))
@@ -240,8 +215,8 @@ func TestLogIsRemembered(t *testing.T) {
 		mustAsk(t, w.Client(kept(dir)))
 		w.Epoch(time.Now().Add(-time.Second), time.Hour)
 		for name, f := range map[string]http.HandlerFunc{
-			"none": says(404, ""), "hangs up": hangsUp, "noise": says(200, "noise"), "too long": says(200, strings.Repeat("x", tiles.MaxSize+1)),
-			"AT-46/of another log": tilesOf(treeOf(t, w, 1, 0)),
+			"none": says(404, ""), "hangs up": hangsUp, "noise": says(200, "noise"), "too long": says(200, strings.Repeat("x", tiles.MaxTile+1)),
+			"AT-46/of another log": tilesOf(w.Tree(1, 0)),
 		} {
 			t.Run(name, func(t *testing.T) {
 				onPaths(w, map[string]http.HandlerFunc{"/v1/log/": f})
@@ -309,7 +284,7 @@ func TestLogIsRemembered(t *testing.T) {
 // and cosigned like everything else.
 func TestCheckpointsOfMirrors(t *testing.T) {
 	w := clienttest.Start(t, 3)
-	tree := treeOf(t, w, -1, 0)
+	tree := w.Tree(-1, 0)
 	honest := note(t, w, tree, 2, time.Now())
 	lines := strings.SplitAfter(honest, "\n")
 	cosignature := lines[len(lines)-2]

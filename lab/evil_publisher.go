@@ -111,8 +111,7 @@ func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, lo
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, ln := range lns {
-		p.boards[i].Tiles(p.log.Tile)
-		s := httpx.NewServer(p.boards[i].Handler())
+		s := httpx.NewServer(publish.Public(p.boards[i].Handler(), p.log))
 		s.TLSConfig = tc
 		g.Go(func() error { return httpx.Serve(ctx, ln, s) })
 	}

@@ -98,8 +98,6 @@ var may = map[string][]string{
 	// What convinces a third party that a log showed two worlds: a file and the
 	// verdict on it.
 	"transparency/fork": {"transparency", "transparency/statement"},
-	// Hashes only: who proves that a log grew has no use for its entries.
-	"transparency/tiles": nil,
 	// Builds on sigstore's own verifier, offline.
 	"transparency/bundle":  {"transparency"},
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement", "transparency/tiles"},
@@ -107,6 +105,9 @@ var may = map[string][]string{
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
 	"transparency/statement":         {"transparency"},
+	// Reads any tile log and believes only what leads to a verified root. Clients
+	// and auditors have it, so it has nothing of what writes one.
+	"transparency/tiles": nil,
 
 	// The relay knows nothing.
 	"relay": {"internal/httpx"},

@@ -26,7 +26,6 @@ const keepEpochs = 4
 const (
 	TypeStatement  = "application/sotto-statement"
 	TypeCheckpoint = "text/plain; charset=utf-8"
-	TypeTile       = "application/octet-stream"
 	TypePack       = "application/octet-stream"
 	TypeFreshness  = "application/sotto-freshness"
 )
@@ -45,7 +44,6 @@ type page struct {
 	latest, checkpoint, freshness *blob
 	statements, packs             map[uint64]*blob
 	archive                       func(epoch uint64) ([]byte, error)
-	tiles                         func(path string) ([]byte, error)
 }
 
 type blob struct {
@@ -118,19 +116,11 @@ func (b *Board) Archive(read func(epoch uint64) ([]byte, error)) {
 	b.change(func(p *page) { p.archive = read })
 }
 
-// Tiles gives the board a source for tiles of the log's tree, by their paths
-// below /v1/log/.
-func (b *Board) Tiles(read func(path string) ([]byte, error)) {
-	b.change(func(p *page) { p.tiles = read })
-}
-
 // Handler serves the public port:
 //
 //	GET /v1/statement/latest    the statement in force
 //	GET /v1/statement/{epoch}   any statement, the next one included once public
 //	GET /v1/checkpoint          the newest cosigned checkpoint
-//	GET /v1/log/checkpoint      the same
-//	GET /v1/log/tile/...        tiles of hashes of the log's tree (C2SP tlog-tiles)
 //	GET /v1/pack/{epoch}        the packs of the newest epochs
 //	GET /v1/freshness           the newest freshness evidence of all nodes
 //
@@ -158,10 +148,6 @@ func (b *Board) Handler() http.Handler {
 	}
 	mux.HandleFunc("GET /v1/statement/latest", fixed(func(p *page) *blob { return p.latest }))
 	mux.HandleFunc("GET /v1/checkpoint", fixed(func(p *page) *blob { return p.checkpoint }))
-	mux.HandleFunc("GET /v1/log/checkpoint", fixed(func(p *page) *blob { return p.checkpoint }))
-	mux.HandleFunc("GET /v1/log/tile/{rest...}", func(w http.ResponseWriter, r *http.Request) {
-		serve(w, r, b.page.Load().tile("tile/"+r.PathValue("rest")))
-	})
 	mux.HandleFunc("GET /v1/freshness", fixed(func(p *page) *blob { return p.freshness }))
 	mux.HandleFunc("GET /v1/statement/{epoch}", numbered((*page).statement))
 	mux.HandleFunc("GET /v1/pack/{epoch}", numbered(func(p *page, e uint64) *blob { return p.packs[e] }))
@@ -182,19 +168,6 @@ func (p *page) statement(epoch uint64) *blob {
 		return nil
 	}
 	return newBlob(signed, TypeStatement, forever)
-}
-
-// tile cuts a tile out of the tree: at most 8 KiB, from memory, the same for
-// everybody who asks for the path.
-func (p *page) tile(path string) *blob {
-	if p == nil || p.tiles == nil {
-		return nil
-	}
-	b, err := p.tiles(path)
-	if err != nil {
-		return nil
-	}
-	return newBlob(b, TypeTile, forever)
 }
 
 // parseEpoch accepts one spelling, so that each statement has one URL.

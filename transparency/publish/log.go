@@ -16,7 +16,6 @@ import (
 	"github.com/sotto-project/sotto/internal/durable"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
-	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
 // keepPacks is how many epochs' packs stay on disk. Statements stay for ever.
@@ -348,13 +347,6 @@ func (l *Log) Statement(epoch uint64) (*statement.Statement, error) {
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	return statement.Parse(leaf)
-}
-
-// Tile returns a tile of hashes of the tree, by its path: tile/0/000.p/5.
-func (l *Log) Tile(path string) ([]byte, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return tiles.Cut(&l.tree, path)
 }
 
 // Signed reads the bytes of an epoch's statement.Signed.

@@ -109,7 +109,7 @@ func (p *Publisher) Serve(ctx context.Context) error {
 
 // ServeOn is [Publisher.Serve] on a listener that is there already. It closes it.
 func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
-	srv := httpx.NewServer(p.board.Handler())
+	srv := httpx.NewServer(Public(p.board.Handler(), p.log))
 	if p.cfg.TLS != (httpx.TLS{}) {
 		if srv.TLSConfig, err = p.cfg.TLS.Server(false); err != nil {
 			return errors.Join(err, ln.Close())
@@ -315,7 +315,6 @@ func (p *Publisher) post(epoch uint64) error {
 // restore puts on the board what the log holds and remembers which node is which.
 func (p *Publisher) restore() error {
 	p.board.Archive(p.log.Signed)
-	p.board.Tiles(p.log.Tile)
 	last := p.log.Last().Epoch
 	for e := last - min(last, 2); e <= last; e++ {
 		if err := p.post(e); err != nil {

@@ -143,6 +143,28 @@ func (w *World) Look() {
 // Cross makes the router have its nodes judge one another.
 func (w *World) Cross() { w.router.CrossVerify(context.Background()) }
 
+// Tree is the log's own tree, with leaf replace, if that is not negative, replaced,
+// and more leaves that nobody published.
+func (w *World) Tree(replace, more int) *transparency.Tree {
+	w.t.Helper()
+	tree := new(transparency.Tree)
+	for e := range w.Log.Last().Epoch + 1 {
+		raw, err := w.Log.Signed(e)
+		w.must(err)
+		s, err := statement.ParseSigned(raw)
+		w.must(err)
+		leaf := s.Leaf
+		if int(e) == replace {
+			leaf = []byte("SIMULATED: another leaf")
+		}
+		w.must(tree.Append(leaf))
+	}
+	for range more {
+		w.must(tree.Append([]byte("SIMULATED: a leaf that nobody published")))
+	}
+	return tree
+}
+
 // Fork makes another statement for the newest epoch, signed by the log's own
 // keys, and returns its signed bytes: what an operator would show to some.
 func (w *World) Fork(e Edit) []byte {

@@ -118,9 +118,6 @@ func (w *World) openLog() {
 	w.Log, err = publish.OpenLog(w.LogDir, origin, start)
 	w.must(err)
 	w.Trust = *w.Log.Keys().Trust()
-	for _, b := range w.Boards {
-		b.Tiles(w.Log.Tile)
-	}
 }
 
 // start starts gateway, router and relays.
@@ -145,7 +142,7 @@ func (w *World) start() {
 	w.must(g.Reload())
 	w.Gateway = w.serve("gateway.example", false, g.Handler())
 	for i, b := range w.Boards {
-		mirror := w.serve("log.sotto", false, b.Handler())
+		mirror := w.serve("log.sotto", false, publish.Public(b.Handler(), w.Log))
 		r, err := relay.New(relay.Config{
 			Gateway: w.Gateway.URL + "/ohttp", GatewayCA: w.CA.File(), Mirror: mirror.URL, MirrorCA: w.CA.File(), MirrorAge: time.Nanosecond,
 		})
