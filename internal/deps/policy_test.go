@@ -126,7 +126,7 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
