@@ -69,7 +69,7 @@ func (a *answer) head() error {
 	if h.Status != http.StatusOK {
 		code := parseProblem(a.msg.Body(), "router.status")
 		switch family, _, _ := strings.Cut(code, "."); family {
-		case "att", "log", "key", "clock", "statement": // verdicts are the client's own
+		case "att", "log", "key", "clock", "statement", "state": // verdicts are the client's own
 			code = "router.status"
 		}
 		return &Error{Code: code, Detail: "refused by gateway, router or node, status " + strconv.Itoa(h.Status), Sent: true}

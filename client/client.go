@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/transparency"
@@ -60,6 +61,11 @@ type Config struct {
 	// MaxFreshness is how old the youngest cosigned checkpoint may be, by
 	// witness time; 0 means five minutes.
 	MaxFreshness time.Duration
+	// State is a directory for what is remembered of the log from one run to
+	// the next, made where there is none; several clients may share it. Empty
+	// means that nothing is kept, which the report says: a log that goes back
+	// between two runs is then not noticed.
+	State string
 	// Dial, when set, opens the connections to relays. Tests count bytes with it.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Progress, when set, is called as nodes are verified, one call at a time,
@@ -80,14 +86,12 @@ type Client struct {
 	shaping uint8
 
 	// turn holds one token; who has it may use what follows: the world that
-	// requests are sealed against, and the highest epoch ever accepted with the
-	// hash of its statement. It is held while a new world is fetched, so that a
+	// requests are sealed against, and what is known of the log. It is held while a new world is fetched, so that a
 	// hundred first requests fetch once; waiting for it ends with a request's
 	// context, which a mutex would not.
-	turn    chan struct{}
-	world   *world
-	highest uint64
-	leaf    [32]byte
+	turn  chan struct{}
+	world *world
+	log   history
 
 	// seenMu guards what the next report is about: the nodes last looked at.
 	seenMu    sync.Mutex
@@ -132,6 +136,9 @@ func (c *Client) validate() error {
 	}
 	if c.cfg.Now == nil {
 		c.cfg.Now = time.Now
+	}
+	if c.cfg.State != "" {
+		c.log.dir = state.New(c.cfg.State, c.cfg.Trust)
 	}
 	var ok bool
 	if c.shaping, ok = shapings[c.cfg.Shaping]; !ok {

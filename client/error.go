@@ -53,7 +53,7 @@ func Type(code string) string {
 	switch family {
 	case "att":
 		return "attestation_failed"
-	case "log", "statement", "epoch", "key", "clock":
+	case "log", "statement", "epoch", "key", "clock", "state":
 		return "transparency_failed"
 	case "route":
 		return "routing_refused"
@@ -88,7 +88,9 @@ const (
 	CodeTruncated     = "stream.truncated"  // an answer ended before its verified end
 	CodeStreamAuth    = "stream.auth"       // an answer failed to open
 	CodeStreamShort   = "stream.short"      // an answer is shorter than its own preface
-	CodeRollback      = "log.rollback"      // a mirror serves an older epoch than was seen before
+	CodeRollback      = "log.rollback"      // the log, or an epoch, is older than one seen before
+	CodeFork          = "log.fork"          // two worlds, both signed
+	CodeUnproven      = "log.unproven"      // no mirror proved that the log grew without being rewritten
 	CodeEpochWithheld = "epoch.withheld"    // no current statement could be had
 	CodeSkew          = "clock.skew"        // this machine's clock disagrees with signed times
 	CodePayment       = "payment"           // the epoch asks for a payment that this client does not know

@@ -35,6 +35,9 @@ func (c *Client) current(ctx context.Context) (*world, error) {
 		return nil, err
 	}
 	defer c.unlock()
+	if err := c.log.convicted(); err != nil {
+		return nil, err
+	}
 	if c.world != nil && c.usable(c.world) == nil {
 		return c.world, nil
 	}
@@ -93,27 +96,43 @@ func (c *Client) fetchLocked(parent context.Context) (*world, error) {
 	case err != nil:
 		return nil, err
 	}
-	c.world, c.highest, c.leaf = w, w.statement.Epoch, w.leaf
+	c.world = w
 	return w, nil
 }
 
 func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
-	w, err := c.fetchStatement(ctx)
+	if err := c.log.open(); err != nil {
+		return nil, err
+	}
+	about := c.log.logOf()
+	w, seen, err := c.fetchStatement(ctx)
 	if err != nil {
 		return nil, worldError(err)
 	}
-	if w.statement.Epoch < c.highest {
-		return nil, refuse(CodeRollback, "the mirrors serve epoch %d; epoch %d was seen before", w.statement.Epoch, c.highest)
+	w.log = about
+	for _, s := range seen {
+		if s.newest {
+			about.Mirrors = append(about.Mirrors, s.point.Size)
+		}
 	}
-	if w.statement.Epoch == c.highest && c.leaf != ([32]byte{}) && w.leaf != c.leaf {
-		return nil, refuse(CodeConsistency, "the mirrors serve another statement for epoch %d than before", c.highest).
-			hint("there can be only one per epoch: the operator signed two worlds")
+	if err := c.log.unlike(w); err != nil {
+		return nil, err
+	}
+	if err := c.withheld(ctx, w, seen); err != nil {
+		return nil, worldError(err)
 	}
 	if err := c.fetchEvidence(ctx, w); err != nil {
 		return nil, worldError(err)
 	}
+	seen = append(seen, sight{w.epochPoint, false, "the pack"}, sight{w.fresh, true, "the router"})
+	if err := c.observe(ctx, seen); err != nil {
+		return nil, worldError(err)
+	}
 	if err := c.usable(w); err != nil {
-		return nil, err
+		return nil, late(err)
+	}
+	if err := c.accept(ctx, w, seen); err != nil {
+		return nil, worldError(err)
 	}
 	for _, n := range w.statement.Nodes {
 		w.listed = append(w.listed, &listed{id: n.ID, row: n})
@@ -122,20 +141,20 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	return w, nil
 }
 
-// fetchStatement asks every relay for the statement and compares. One that is
-// unreachable is noted and tolerated as long as two answered; two that differ
-// are two worlds, and nothing is sent into either.
-func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
+// fetchStatement asks every relay for the statement and its newest checkpoint,
+// and compares. One that is unreachable is noted and tolerated as long as two
+// answered; two that differ are two worlds, and nothing is sent into either. It
+// returns every checkpoint that was shown.
+func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	got := make([]*signedStatement, len(c.relays))
-	errs := make([]error, len(c.relays))
-	each := func(f func(i int, relay *url.URL)) {
-		var wg sync.WaitGroup
-		for i, relay := range c.relays {
-			wg.Go(func() { f(i, relay) })
-		}
-		wg.Wait()
+	points := make([]*transparency.Checkpoint, len(c.relays))
+	errs, pointErrs := make([]error, len(c.relays)), make([]error, len(c.relays))
+	var wg sync.WaitGroup
+	for i, relay := range c.relays {
+		wg.Go(func() { got[i], errs[i] = c.mirrored(ctx, relay) })
+		wg.Go(func() { points[i], pointErrs[i] = c.newest(ctx, relay) })
 	}
-	each(func(i int, relay *url.URL) { got[i], errs[i] = c.mirrored(ctx, relay) })
+	wg.Wait()
 	newest := uint64(0)
 	for _, g := range got {
 		if g != nil {
@@ -144,43 +163,121 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, error) {
 	}
 	// A mirror may be a moment behind. It is asked for the newest by number:
 	// what only one mirror has shown was compared with nothing.
-	each(func(i int, relay *url.URL) {
+	for i, relay := range c.relays {
 		if got[i] != nil && got[i].st.Epoch+1 == newest {
-			got[i], errs[i] = c.numbered(ctx, relay, newest)
+			wg.Go(func() { got[i], errs[i] = c.numbered(ctx, relay, newest) })
 		}
-	})
-	var first *signedStatement
-	agree := 0
+	}
+	wg.Wait()
+	first, agree, err := c.agreed(got, errs, newest)
+	if err != nil {
+		return nil, nil, err
+	}
+	var seen []sight
+	for i, relay := range c.relays {
+		if refusesTrust(pointErrs[i]) {
+			return nil, nil, pointErrs[i]
+		}
+		if g := got[i]; g != nil {
+			seen = append(seen, sight{g.cp, false, "the statement from " + relay.Host})
+		}
+		if points[i] != nil {
+			seen = append(seen, sight{points[i], true, relay.Host})
+		}
+	}
+	if err := c.observe(ctx, seen); err != nil {
+		return nil, nil, err
+	}
+	if agree < 2 {
+		return nil, nil, refuse(CodeEpochWithheld, "only one mirror served the statement; two are needed to compare").hint("another relay may be down; try again, or add a relay to the trust file")
+	}
+	if first.st.Empty {
+		return nil, nil, late(worldError(first.st.Current(c.cfg.Now(), nil)))
+	}
+	if first.st.Payment != wire.PaymentNone {
+		return nil, nil, refuse(CodePayment, "this epoch asks for payment of kind %d, which this client does not know", first.st.Payment)
+	}
+	w := &world{statement: first.st, signed: first.signed, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
+	return w, seen, w.pickGatewayKey(c.cfg.Candidates)
+}
+
+// agreed returns the statement of epoch newest that all mirrors serve which
+// answered, and how many did.
+func (c *Client) agreed(got []*signedStatement, errs []error, newest uint64) (first *signedStatement, agree int, err error) {
 	for i, g := range got {
 		switch {
 		case g == nil && refusesTrust(errs[i]):
-			return nil, errs[i]
+			return nil, 0, errs[i]
 		case g == nil:
 		case g.st.Epoch != newest:
-			return nil, refuse(CodeRollback, "one mirror serves epoch %d, another epoch %d", g.st.Epoch, newest)
+			return nil, 0, refuse(CodeRollback, "one mirror serves epoch %d, another epoch %d", g.st.Epoch, newest)
 		case first == nil:
 			first, agree = g, 1
 		default:
 			if err := same(first, g); err != nil {
-				return nil, err
+				return nil, 0, c.convict(twoStatements(first.signed, g.signed), CodeOf(worldError(err)), detailOf(err))
 			}
 			agree++
 		}
 	}
 	if first == nil {
-		return nil, errors.Join(errs...)
+		return nil, 0, errors.Join(errs...)
 	}
-	if agree < 2 {
-		return nil, refuse(CodeEpochWithheld, "only one mirror served the statement; two are needed to compare").hint("another relay may be down; try again, or add a relay to the trust file")
+	return first, agree, nil
+}
+
+// newest fetches what a relay shows as the newest checkpoint.
+func (c *Client) newest(ctx context.Context, relay *url.URL) (*transparency.Checkpoint, error) {
+	b, err := c.get(ctx, relay.JoinPath("/v1/checkpoint").String(), transparency.MaxNoteSize)
+	if err != nil {
+		return nil, err
 	}
-	if first.st.Empty {
-		return nil, first.st.Current(c.cfg.Now(), nil)
+	p, err := c.cfg.Trust.ParseCheckpoint(b)
+	if err != nil {
+		return nil, worldError(err)
 	}
-	if first.st.Payment != wire.PaymentNone {
-		return nil, refuse(CodePayment, "this epoch asks for payment of kind %d, which this client does not know", first.st.Payment)
+	if _, err := p.Age(c.cfg.Now()); err != nil {
+		return nil, worldError(err)
 	}
-	w := &world{statement: first.st, signed: first.signed, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
-	return w, w.pickGatewayKey(c.cfg.Candidates)
+	return p, nil
+}
+
+// withheld refuses a statement that every mirror serves although the log is
+// further, by its own size or by the witnesses' time.
+func (c *Client) withheld(ctx context.Context, w *world, seen []sight) error {
+	st, now := w.statement, c.cfg.Now()
+	young := w.checkpoint
+	for _, s := range seen {
+		if s.newest && (s.point.Time.After(young.Time) || s.point.Time.Equal(young.Time) && s.point.Size > young.Size) {
+			young = s.point
+		}
+	}
+	switch {
+	case !now.Before(st.NotAfter) && !young.Time.Before(st.NotAfter):
+		return refuse(CodeEpochWithheld, "the mirrors serve epoch %d, which ended %s before their own newest checkpoint", st.Epoch, young.Time.Sub(st.NotAfter).Round(time.Second)).hint(withheldHint)
+	case young.Size > st.Epoch+2:
+		return refuse(CodeEpochWithheld, "the mirrors serve epoch %d, and their own newest checkpoint covers epoch %d", st.Epoch, young.Size-1).hint(withheldHint)
+	case young.Size > st.Epoch+1 && young.Time.Sub(st.NextPublic) > transparency.MaxClockSkew:
+		for _, relay := range c.relays {
+			if _, err := c.numbered(ctx, relay, st.Epoch+1); err == nil || refusesTrust(err) {
+				return err
+			}
+		}
+		return refuse(CodeEpochWithheld, "epoch %d is in the log and was to be public %s ago; no mirror serves it", st.Epoch+1, young.Time.Sub(st.NextPublic).Round(time.Second)).hint(withheldHint)
+	}
+	return nil
+}
+
+const withheldHint = "somebody keeps the newest statement from you, or the operator did not publish one; try again, or add a relay to the trust file"
+
+// late renames the end of an epoch: the mirrors were asked just now, and served
+// nothing newer.
+func late(err error) error {
+	var own *Error
+	if errors.As(err, &own) && own.Code == string(transparency.CodeEpochExpired) {
+		return refuse(CodeEpochWithheld, "%s, and the mirrors serve nothing newer", own.Detail).hint(withheldHint)
+	}
+	return err
 }
 
 type signedStatement struct {
@@ -206,9 +303,17 @@ func same(a, b *signedStatement) error {
 	}
 	detail := "two mirrors serve different statements for epoch " + strconv.FormatUint(a.st.Epoch, 10)
 	if !slices.EqualFunc(a.st.GatewayKeys, b.st.GatewayKeys, bytes.Equal) || !slices.Equal(a.st.Nodes, b.st.Nodes) {
-		return &Error{Code: CodeConsistency, Detail: detail + ", with different keys, both validly signed", Hint: "keep both and show them to others: the operator signed two worlds"}
+		return refuse(CodeConsistency, "%s, with different keys, both validly signed", detail)
 	}
-	return err
+	return refuse(CodeFork, "%s, both validly signed", detail)
+}
+
+func detailOf(err error) string {
+	var own *Error
+	if errors.As(err, &own) {
+		return own.Detail
+	}
+	return ""
 }
 
 // mirrored fetches the statement that holds now from one relay. The newest
@@ -343,13 +448,12 @@ func (c *Client) fetchFreshness(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if w.freshness, w.fresh, err = roster.OpenFreshness(&c.cfg.Trust, b); err != nil {
-		return err
-	}
-	return w.oneLog()
+	w.freshness, w.fresh, err = roster.OpenFreshness(&c.cfg.Trust, b)
+	return err
 }
 
-// oneLog refuses two checkpoints of one size with different roots.
+// oneLog refuses two checkpoints of one size with different roots. Without a
+// network and a memory that is all there is to compare: [Client.observe].
 func (w *world) oneLog() error {
 	if w.fresh.Size == w.checkpoint.Size && w.fresh.Root != w.checkpoint.Root {
 		return transparency.Refuse(transparency.CodeFork, "router and mirrors show two different logs of %d leaves", w.fresh.Size)

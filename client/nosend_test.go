@@ -145,7 +145,7 @@ var worlds = []struct {
 	{"no trust at all", func(c *config) { c.Trust = config{}.Trust }, nil, []string{"log.trust"}},
 	{"the policy of other hardware", func(c *config) { c.Policy.Roots = attestation.VendorRoots() }, nil, []string{"att.simulated"}},
 	{"the zero policy", func(c *config) { *c.Policy = attestation.Policy{} }, nil, []string{"att.policy"}},
-	{"an epoch that is over", nil, epochAt(-2*time.Hour, time.Hour), []string{"epoch.expired"}},
+	{"an epoch that is over", nil, epochAt(-2*time.Hour, time.Hour), []string{"epoch.withheld"}},
 	{"an epoch to come, and none before it", nil, func(w *world) {
 		for _, r := range w.Relays {
 			onPath(r, "/v1/statement/1", says(404, ""))

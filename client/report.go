@@ -32,6 +32,7 @@ type Report struct {
 	Gateway    string        `json:"gateway_suite"`
 	Payment    string        `json:"payment"`
 	Gaps       []string      `json:"gaps,omitempty"` // named, not covered
+	Log        *LogReport    `json:"log,omitempty"`  // none for saved evidence
 
 	Nodes []NodeReport `json:"nodes"`
 }
@@ -65,6 +66,12 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 	if w.saved {
 		r.Gaps = append(r.Gaps, "saved: what others were shown at that time is not known, and whether anything was withdrawn since")
 		verdict = attestation.VerifiedWithGaps
+	}
+	if w.log != nil {
+		if r.Log = w.log.at(w, now); r.Log.State == "" {
+			r.Gaps = append(r.Gaps, "memory not kept: there is no state directory, so a log that goes back between two runs is not noticed")
+			verdict = attestation.VerifiedWithGaps
+		}
 	}
 	if w.statement.Payment == 0 {
 		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
@@ -146,6 +153,9 @@ func (r *Report) Text() string {
 	fmt.Fprintf(&b, "epoch       %d, until %s\n", r.Epoch, r.NotAfter.Local().Format(time.TimeOnly))
 	fmt.Fprintf(&b, "statement   %s (logged by %s; the same from %d mirrors)\n", r.Statement[:16], r.Origin, r.Mirrors)
 	fmt.Fprintf(&b, "checkpoint  cosigned %s ago\n", r.Age.Round(time.Second))
+	if r.Log != nil {
+		b.WriteString(r.Log.text())
+	}
 	fmt.Fprintf(&b, "gateway     %s\n", r.Gateway)
 	for _, g := range r.Gaps {
 		fmt.Fprintf(&b, "gap         %s\n", g)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/ohttp"
 	"github.com/sotto-project/sotto/transparency"
@@ -28,6 +29,7 @@ type world struct {
 	leaf       [32]byte                 // SHA-256 of the statement
 	checkpoint *transparency.Checkpoint // the statement's
 	mirrors    int                      // how many served the same statement
+	log        *LogReport               // nil where saved
 	saved      bool                     // read from a file, not from mirrors
 	gateway    *ohttp.KeyConfig
 	suite      hpke.Suite
@@ -135,6 +137,7 @@ func worldError(err error) error {
 	var own *Error
 	var att *attestation.RefusalError
 	var tr *transparency.Error
+	var st *state.Error
 	switch {
 	case errors.As(err, &own):
 		return own
@@ -144,6 +147,8 @@ func worldError(err error) error {
 			e.Detail = "node " + short(att.Node) + ": " + att.Detail
 		}
 		return e
+	case errors.As(err, &st):
+		return &Error{Code: st.Code, Detail: st.Detail, Hint: st.Hint}
 	case errors.As(err, &tr):
 		return &Error{Code: string(tr.Code), Detail: tr.Detail}
 	}

@@ -157,13 +157,15 @@ func (l *Lab) startRoles(ctx context.Context) error {
 func (l *Lab) awaitWorld(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	c, err := l.Client()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
 	for {
-		_, err := c.Verify(ctx)
+		// Each look is a new client's: one that has seen a hostile part's two
+		// worlds has no other word for the log from then on.
+		c, err := l.Client()
+		if err != nil {
+			return err
+		}
+		_, err = c.Verify(ctx)
+		c.Close()
 		if err == nil || l.refusedAsPlanned(err) {
 			err = l.routerReady(ctx)
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,50 @@ func (r *Relay) statement(w http.ResponseWriter, req *http.Request) {
 // checkpoint is GET /v1/checkpoint.
 func (r *Relay) checkpoint(w http.ResponseWriter, req *http.Request) {
 	r.object(w, req, "/v1/checkpoint", "text/plain; charset=utf-8", r.mirror.age, false)
+}
+
+// log is GET /v1/log/checkpoint and GET /v1/log/tile/...: the hashes that prove
+// that the log only grew. Entries are not mirrored: statements are, by number.
+func (r *Relay) log(w http.ResponseWriter, req *http.Request) {
+	path := req.PathValue("path")
+	switch {
+	case path == "checkpoint":
+		r.object(w, req, "/v1/log/checkpoint", "text/plain; charset=utf-8", r.mirror.age, false)
+	case tilePath(path):
+		// A tile does not change; what was fetched for it may be a bad one.
+		r.object(w, req, "/v1/log/"+path, "application/octet-stream", numberedAge, true)
+	default:
+		r.refuse(w, http.StatusNotFound, "path")
+	}
+}
+
+// maxLevel is the highest level of tiles of a log of fewer than 2^48 leaves.
+const maxLevel = '5'
+
+// tilePath accepts the one spelling of the path of a tile of hashes (C2SP
+// tlog-tiles): tile/<level>/<index in groups of three digits, x before all but
+// the last>, and .p/<width> of a partial one.
+func tilePath(s string) bool {
+	s, ok := strings.CutPrefix(s, "tile/")
+	if !ok || len(s) < 2 || s[0] < '0' || s[0] > maxLevel || s[1] != '/' {
+		return false
+	}
+	index, width, partial := strings.Cut(s[2:], ".p/")
+	if n, err := strconv.ParseUint(width, 10, 8); partial && (err != nil || n == 0 || strconv.FormatUint(n, 10) != width) {
+		return false
+	}
+	groups := strings.Split(index, "/")
+	for i, g := range groups {
+		if i < len(groups)-1 {
+			if g, ok = strings.CutPrefix(g, "x"); !ok || i == 0 && g == "000" {
+				return false
+			}
+		}
+		if len(g) != 3 || strings.Trim(g, "0123456789") != "" {
+			return false
+		}
+	}
+	return len(groups) <= 5
 }
 
 func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string, age time.Duration, numbered bool) {

@@ -208,3 +208,34 @@ func TestMirrorNumbersDoNotStarveTheLatest(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestMirrorOfTiles: hashes of the log pass by the one spelling of their path;
+// entries and everything else do not reach the publisher.
+func TestMirrorOfTiles(t *testing.T) {
+	l := &log{}
+	w := mirrored(t, l, time.Hour)
+	pass := []string{"checkpoint", "tile/0/000", "tile/5/999", "tile/0/000.p/1", "tile/0/000.p/255", "tile/0/x001/000", "tile/1/x123/x004/567.p/42"}
+	for i, p := range pass {
+		want := fmt.Sprintf("/v1/log/%s %d", p, i+1)
+		for range 2 {
+			if code, b, _ := w.get("/v1/log/" + p); code != 200 || b != want {
+				t.Errorf("%s: %d %q, want %q", p, code, b, want)
+			}
+		}
+	}
+	for _, p := range badTiles {
+		if code, b, _ := w.get("/v1/log/" + p); code != 404 {
+			t.Errorf("%s: %d %q", p, code, b)
+		}
+	}
+	if n := l.calls.Load(); int(n) != len(pass) {
+		t.Errorf("%d fetches, want %d", n, len(pass))
+	}
+}
+
+// badTiles are spellings of which each log has another one, or none.
+var badTiles = []string{
+	"", "tile", "tile/", "tile/0", "tile/0/", "tile/0/0", "tile/0/0000", "tile/00/000", "tile/6/000", "tile/-1/000", "tile/data/000", "tile/entries/000",
+	"tile/0/x000/001", "tile/0/001/000", "tile/0/x001", "tile/0/x001/x002", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p/", "tile/0/000.p/1/2",
+	"tile/0/000.p", "tile/0/+00", "tile/0/000%2f", "tile/0/00a", "tile/0/x001/x001/x001/x001/x001/001", "checkpoint/", "Checkpoint", "entries/000",
+}

@@ -151,6 +151,7 @@ func (r *Relay) routes() http.Handler {
 	if r.mirror != nil {
 		mux.HandleFunc("GET /v1/statement/{epoch}", r.statement)
 		mux.HandleFunc("GET /v1/checkpoint", r.checkpoint)
+		mux.HandleFunc("GET /v1/log/{path...}", r.log)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		r.refuse(w, http.StatusNotFound, "path")

@@ -70,6 +70,15 @@ func (t *Tree) ProveConsistency(old, size uint64) ([][32]byte, error) {
 	return plain(p), err
 }
 
+// Tile cuts the first width hashes out of tile n of a level (C2SP tlog-tiles).
+func (t *Tree) Tile(level int, n uint64, width int) ([]byte, error) {
+	const height = 8
+	if level < 0 || level > 5 || width < 1 || width > 1<<height || n > maxTreeSize || n<<height+uint64(width) > t.Size()>>(height*level) {
+		return nil, fmt.Errorf("tree: no tile %d/%d of %d hashes in %d leaves", level, n, width, t.size)
+	}
+	return tlog.ReadTileData(tlog.Tile{H: height, L: level, N: int64(n), W: width}, t)
+}
+
 func plain(hashes []tlog.Hash) [][32]byte {
 	out := make([][32]byte, len(hashes))
 	for i, h := range hashes {

@@ -1,7 +1,8 @@
 // Copyright 2026 The Sotto Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli is the client's face on the command line: chat, proxy, verify.
+// Package cli is the client's face on the command line: chat, proxy, verify,
+// audit.
 // The shipped program and the lab use the same commands; they differ only in
 // how a client's configuration is loaded, and only the lab's loader knows the
 // lab's hardware roots.
@@ -34,11 +35,14 @@ func ExitCode(err error) int {
 	var usage *usageError
 	var refused *refusedError
 	var own *pieceError // not an interface: a child process that failed has an exit code, too
+	var none *forkError
 	switch code := client.CodeOf(err); {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &own):
 		return own.ExitCode()
+	case errors.As(err, &none):
+		return none.ExitCode()
 	case errors.As(err, &usage), code == client.CodeConfig:
 		return ExitUsage
 	case code != "", errors.As(err, &refused):
@@ -62,9 +66,10 @@ func RefusedError(err error) error { return &refusedError{err} }
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {
 	e := &env{load: load}
-	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify()}
+	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify(), e.audit()}
 	for _, c := range append(cmds[:len(cmds):len(cmds)], under(cmds)...) {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
+		c.Flags().StringVar(&e.state, "state", "", "directory for what is remembered of the log; none: nothing (default: the trust file's, or the system's place)")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
 		c.SilenceUsage, c.SilenceErrors = true, true
 		args, run := c.Args, c.RunE
@@ -94,6 +99,7 @@ type env struct {
 	load    Loader
 	trust   string
 	shaping string
+	state   string
 }
 
 func (e *env) config() (client.Config, error) {
@@ -106,6 +112,13 @@ func (e *env) config() (client.Config, error) {
 	}
 	if e.shaping != "" {
 		cfg.Shaping = e.shaping
+	}
+	switch e.state {
+	case "":
+	case noState:
+		cfg.State = ""
+	default:
+		cfg.State = e.state
 	}
 	return cfg, nil
 }

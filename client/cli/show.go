@@ -65,6 +65,11 @@ func document(r *client.Report) *explain.Document {
 	if r.Mirrors > 0 { // saved evidence has none
 		d.Head = append(d.Head, explain.Row{Name: "mirrors", Value: strconv.Itoa(r.Mirrors), Note: "how many served the same statement"})
 	}
+	if r.Log != nil {
+		for _, row := range r.Log.Rows() {
+			d.Head = append(d.Head, explain.Row{Name: row[0], Value: row[1], Note: row[2]})
+		}
+	}
 	d.Head = append(d.Head, explain.Row{Name: "policy", Value: r.Policy, Note: "SHA-256 of your policy; yours is the one that counts"})
 	for i := range r.Nodes {
 		d.Nodes = append(d.Nodes, judged(&r.Nodes[i], r))

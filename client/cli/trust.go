@@ -37,6 +37,9 @@ type Trust struct {
 	// MaxFreshness is the largest age of the youngest cosigned checkpoint,
 	// such as "5m"; five minutes if absent.
 	MaxFreshness string `yaml:"max_freshness,omitempty"`
+	// State is a directory for what is remembered of the log; "none" keeps
+	// nothing. The system's place for what programs keep if absent.
+	State string `yaml:"state,omitempty"`
 }
 
 // LoadTrust reads a trust file. The hardware roots are the vendors', built into
@@ -71,6 +74,13 @@ func LoadTrust(path string) (client.Config, error) {
 		Policy:     policy,
 		Candidates: t.Candidates,
 		Shaping:    t.Shaping,
+	}
+	switch t.State {
+	case "":
+		cfg.State = defaultState()
+	case noState:
+	default:
+		cfg.State = beside(t.State)
 	}
 	if t.MaxFreshness != "" {
 		if cfg.MaxFreshness, err = time.ParseDuration(t.MaxFreshness); err != nil || cfg.MaxFreshness <= 0 {

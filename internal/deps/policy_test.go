@@ -100,6 +100,9 @@ var may = map[string][]string{
 
 	// Public statements. The publisher verifies nodes before it lists them.
 	"transparency": nil,
+	// What convinces a third party that a log showed two worlds: a file and the
+	// verdict on it.
+	"transparency/fork": {"transparency", "transparency/statement"},
 	// Builds on sigstore's own verifier, offline.
 	"transparency/bundle": {"transparency"},
 	// The log itself: Tessera's tiles, and what an index that means something
@@ -135,9 +138,11 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	// What a client remembers of a log between two runs, and nothing of requests.
+	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "client", "client/chat", "client/proxy", "client/state", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/fork"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
 	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
@@ -279,7 +284,7 @@ var only = map[string][]string{
 	"golang.org/x/crypto/chacha20poly1305":              {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":                    {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
 	"golang.org/x/mod/sumdb/note":                       {"transparency", "transparency/log"},
-	"golang.org/x/mod/sumdb/tlog":                       {"transparency", "transparency/bundle", "transparency/log", "transparency/tiles"},
+	"golang.org/x/mod/sumdb/tlog":                       {"transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":                        {"lab", "cmd/..."},
 }
 
@@ -296,7 +301,7 @@ var (
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/roster", "transparency/statement", "transparency/tiles",
+		"transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )

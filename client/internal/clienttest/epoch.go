@@ -37,10 +37,11 @@ func (w *World) Epoch(start time.Time, length time.Duration, edits ...Edit) uint
 	}
 	start = start.UTC().Truncate(time.Second)
 	number := w.Log.Last().Epoch + 1
-	made := start // nothing is cosigned in the future
-	if now := time.Now(); now.Before(made) {
+	made := start // nothing is cosigned in the future, nor before what was cosigned already
+	if now := time.Now(); now.Before(made) || w.made.After(made) {
 		made = now
 	}
+	w.made = made
 	note, cp, err := w.Log.Checkpoint(made)
 	w.must(err)
 	var listings []publish.Listing
@@ -82,12 +83,31 @@ func (w *World) Post(number uint64) {
 // the router look at everything.
 func (w *World) Refresh(number uint64, edits ...Edit) {
 	w.t.Helper()
+	note, raw := w.freshness(number, edits...)
+	for _, b := range w.Boards {
+		b.Refresh(note, raw, time.Second)
+	}
+	w.Look()
+}
+
+// FreshAt is the freshness list that there would be at a time; nobody is given it.
+func (w *World) FreshAt(number uint64, at time.Time) []byte {
+	w.t.Helper()
+	_, raw := w.freshness(number, Edit{FreshTime: at})
+	return raw
+}
+
+func (w *World) freshness(number uint64, edits ...Edit) (note, raw []byte) {
+	w.t.Helper()
 	var e Edit
 	for _, e = range edits {
 	}
 	at := e.FreshTime
 	if at.IsZero() {
 		at = time.Now()
+	}
+	if at.After(w.made) {
+		w.made = at
 	}
 	note, cp, err := w.Log.Checkpoint(at)
 	w.must(err)
@@ -108,12 +128,9 @@ func (w *World) Refresh(number uint64, edits ...Edit) {
 	if e.Fresh != nil {
 		e.Fresh(list)
 	}
-	raw, err := list.Append(nil)
+	raw, err = list.Append(nil)
 	w.must(err)
-	for _, b := range w.Boards {
-		b.Refresh(note, raw, time.Second)
-	}
-	w.Look()
+	return note, raw
 }
 
 // Look makes the router poll the log and its nodes. What it finds unacceptable
@@ -125,6 +142,28 @@ func (w *World) Look() {
 
 // Cross makes the router have its nodes judge one another.
 func (w *World) Cross() { w.router.CrossVerify(context.Background()) }
+
+// Tree is the log's own tree, with leaf replace, if that is not negative, replaced,
+// and more leaves that nobody published.
+func (w *World) Tree(replace, more int) *transparency.Tree {
+	w.t.Helper()
+	tree := new(transparency.Tree)
+	for e := range w.Log.Last().Epoch + 1 {
+		raw, err := w.Log.Signed(e)
+		w.must(err)
+		s, err := statement.ParseSigned(raw)
+		w.must(err)
+		leaf := statement.LogLeaf(s.Leaf)
+		if int(e) == replace {
+			leaf = []byte("SIMULATED: another leaf")
+		}
+		w.must(tree.Append(leaf))
+	}
+	for range more {
+		w.must(tree.Append([]byte("SIMULATED: a leaf that nobody published")))
+	}
+	return tree
+}
 
 // Fork makes another statement for the newest epoch, signed by the log's own
 // keys, and returns its signed bytes: what an operator would show to some.

@@ -61,6 +61,7 @@ type World struct {
 
 	Log    *publish.Log
 	LogDir string
+	made   time.Time // of the youngest cosignature
 	config publish.Config
 	router *router.Router
 	policy func(*attestationtest.Root) *attestation.Policy
@@ -142,7 +143,7 @@ func (w *World) start() {
 	w.must(g.Reload())
 	w.Gateway = w.serve("gateway.example", false, g.Handler())
 	for i, b := range w.Boards {
-		mirror := w.serve("log.sotto", false, b.Handler())
+		mirror := w.serve("log.sotto", false, publish.Public(b.Handler(), w.Log))
 		r, err := relay.New(relay.Config{
 			Gateway: w.Gateway.URL + "/ohttp", GatewayCA: w.CA.File(), Mirror: mirror.URL, MirrorCA: w.CA.File(), MirrorAge: time.Nanosecond,
 		})

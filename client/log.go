@@ -1,0 +1,399 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sotto-project/sotto/client/state"
+	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/fork"
+	"github.com/sotto-project/sotto/transparency/statement"
+	"github.com/sotto-project/sotto/transparency/tiles"
+)
+
+// A history is what this client knows of the log from before. Who has the
+// client's turn may use it.
+type history struct {
+	dir *state.Dir // nil: nothing is kept
+	mem *state.Memory
+	// line holds the trees that were proven to be one log with the largest
+	// one remembered.
+	line map[tree]bool
+	// fork is why the log is not used any more.
+	fork *Error
+}
+
+type tree struct {
+	size uint64
+	root [32]byte
+}
+
+func treeOf(c *transparency.Checkpoint) tree { return tree{c.Size, c.Root} }
+
+// maxLine bounds what is remembered of proofs; beyond it they are made again.
+const maxLine = 256
+
+// A sight is a checkpoint that somebody showed. One that is shown as the
+// newest may not be behind what was seen before.
+type sight struct {
+	point  *transparency.Checkpoint
+	newest bool
+	by     string
+}
+
+// convicted refuses a log that was caught, by this process or by another one
+// with the same state.
+func (h *history) convicted() error {
+	if h.fork != nil {
+		return h.fork
+	}
+	if h.dir == nil {
+		return nil
+	}
+	files, err := h.dir.Evidence()
+	if err != nil {
+		return worldError(err)
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return refuse(CodeFork, "this log showed two worlds before; the proof is in %s", files[0]).
+		hint("sotto audit fork " + files[0] + " explains it; if you have decided to go on all the same: sotto audit forget --yes")
+}
+
+// open reads what is remembered.
+func (h *history) open() error {
+	if err := h.convicted(); err != nil {
+		return err
+	}
+	if h.dir == nil {
+		return nil
+	}
+	m, err := h.dir.Load()
+	if err != nil {
+		return worldError(err)
+	}
+	h.take(m)
+	return nil
+}
+
+// take makes m the memory. Proofs that led to another checkpoint are proofs no
+// more.
+func (h *history) take(m *state.Memory) {
+	switch {
+	case m == nil:
+		h.line = nil
+	case h.mem == nil || treeOf(h.mem.Point) != treeOf(m.Point):
+		h.line = map[tree]bool{treeOf(m.Point): true}
+	}
+	h.mem = m
+}
+
+// observe compares checkpoints with what is remembered and with each other,
+// and remembers the largest. It is called before anything is believed that
+// came with them.
+func (c *Client) observe(ctx context.Context, seen []sight) error {
+	for range 8 {
+		largest := c.log.mem
+		for _, s := range seen {
+			next, err := c.place(ctx, largest, s)
+			if err != nil {
+				return err
+			}
+			largest = next
+		}
+		err := c.remember(largest, nil)
+		if !errors.Is(err, state.ErrChanged) {
+			return err
+		}
+		if err := c.log.open(); err != nil {
+			return err
+		}
+	}
+	return refuse(state.CodeUnwritable, "other processes change the memory of the log faster than it can be compared with")
+}
+
+// place finds the place of a checkpoint on the line of the one remembered, and
+// returns what is to be remembered now.
+func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Memory, error) {
+	p := s.point
+	if m == nil {
+		c.log.line = map[tree]bool{treeOf(p): true}
+		return m.With(p, nil, c.cfg.Now()), nil
+	}
+	old := m.Point
+	if p.Size < old.Size && s.newest {
+		if w := fork.Late(p, old); w != "" {
+			return nil, c.convict(fork.New(fork.Order, p.Note, old.Note), CodeRollback,
+				fmt.Sprintf("%s shows a log of %d leaves that %s cosigned after one of %d", s.by, p.Size, w, old.Size))
+		}
+		// An older copy is no news. It may be used as far as it is fresh, which
+		// is judged elsewhere.
+		if p.Size == 0 || p.Time.After(old.Time) {
+			return nil, refuse(CodeRollback, "%s shows a log of %d leaves as the newest; %d were seen before", s.by, p.Size, old.Size).
+				hint("try again; if it stays so, somebody turned the log back")
+		}
+	}
+	switch {
+	case c.log.line[treeOf(p)], p.Size == 0:
+		return m, nil
+	case p.Size == old.Size: // another root, or it would be on the line
+		return nil, c.convict(fork.New(fork.Roots, old.Note, p.Note), CodeFork,
+			fmt.Sprintf("%s shows another root for %d leaves than was seen before", s.by, p.Size))
+	case p.Size < old.Size:
+		return m, c.prove(ctx, p, old, s.by)
+	}
+	if err := c.prove(ctx, old, p, s.by); err != nil {
+		return nil, err
+	}
+	return m.With(p, nil, c.cfg.Now()), nil
+}
+
+// prove demands a proof that large contains small. Any mirror may give it: its
+// tiles are believed only where they lead to large's root.
+func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoint, by string) error {
+	var why error
+	for _, i := range rand.Perm(len(c.relays)) {
+		grown := tiles.New(large.Size, large.Root, c.tiles(c.relays[i]))
+		root, err := grown.Root(ctx, small.Size)
+		var proof [][32]byte
+		if err == nil {
+			proof, err = grown.ProveConsistency(ctx, small.Size)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			why = err
+		case root != small.Root:
+			e := fork.New(fork.Trees, small.Note, large.Note)
+			e.Root, e.Proof = root, proof
+			return c.convict(e, CodeFork, fmt.Sprintf("%s shows a log of %d and one of %d leaves was seen, and the larger does not contain the smaller", by, large.Size, small.Size))
+		default:
+			if len(c.log.line) >= maxLine {
+				clear(c.log.line)
+			}
+			c.log.line[treeOf(small)], c.log.line[treeOf(large)] = true, true
+			return nil
+		}
+	}
+	return refuse(CodeUnproven, "no mirror proved that the log of %d leaves contains that of %d: %s", large.Size, small.Size, scrub(why)).
+		hint("it could not be checked yet whether the log was rewritten, and nothing is sent before it is; try again, or add a relay to the trust file")
+}
+
+// tiles fetches tiles of hashes from a relay's mirror of the log.
+func (c *Client) tiles(relay *url.URL) tiles.Fetch {
+	return func(ctx context.Context, path string) ([]byte, error) {
+		b, err := c.get(ctx, relay.JoinPath("/v1/log/"+path).String(), tiles.MaxTile)
+		if err != nil {
+			// A relay says why in the clear, if at all: the full tile may be there.
+			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		}
+		return b, nil
+	}
+}
+
+// remember makes a memory durable before anything rests on it. With an epoch it
+// has been accepted.
+func (c *Client) remember(m *state.Memory, e *state.Epoch) error {
+	h := &c.log
+	if h.dir == nil {
+		h.mem = m.With(m.Point, e, c.cfg.Now())
+		return nil
+	}
+	stored, err := h.dir.Store(h.mem, m.Point, e, c.cfg.Now())
+	switch {
+	case errors.Is(err, state.ErrChanged):
+		return err
+	case err != nil:
+		return worldError(err)
+	}
+	h.mem = stored
+	return nil
+}
+
+// accept remembers an epoch as the highest, unless it is below one accepted
+// before, or another statement for one.
+func (c *Client) accept(ctx context.Context, w *world, seen []sight) error {
+	for range 8 {
+		if err := c.log.unlike(w); err != nil {
+			return err
+		}
+		err := c.remember(c.log.mem, &state.Epoch{Number: w.statement.Epoch, Leaf: w.leaf})
+		if !errors.Is(err, state.ErrChanged) {
+			return err
+		}
+		if err := c.log.open(); err != nil {
+			return err
+		}
+		if err := c.observe(ctx, seen); err != nil {
+			return err
+		}
+	}
+	return refuse(state.CodeUnwritable, "other processes change the memory of the log faster than it can be compared with")
+}
+
+// unlike refuses a world that is older than one accepted before, or another one
+// for the same epoch. The checkpoints were compared by then: a log that holds
+// another statement was refused for that, with proof.
+func (h *history) unlike(w *world) error {
+	if e, ok := h.mem.Highest(); ok && w.statement.Epoch < e.Number {
+		return refuse(CodeRollback, "the mirrors serve epoch %d; epoch %d was seen before", w.statement.Epoch, e.Number)
+	}
+	if leaf, ok := h.mem.Leaf(w.statement.Epoch); ok && leaf != w.leaf {
+		return refuse(CodeConsistency, "the mirrors serve another statement for epoch %d than before", w.statement.Epoch).
+			hint("there can be only one per epoch: the operator signed two worlds")
+	}
+	return nil
+}
+
+// convict keeps a proof against the log and refuses it from then on. What does
+// not prove anything to others convicts nobody.
+func (c *Client) convict(e *fork.Evidence, code, detail string) error {
+	first := refuse(code, "%s", detail)
+	if f, err := e.Verify(&c.cfg.Trust); err != nil || !f.Proves {
+		return first
+	}
+	c.world = nil
+	c.log.fork = refuse(CodeFork, "this log showed two worlds: %s", detail).hint("nothing is sent into either; the proof was not kept, for there is no state directory")
+	first.Hint = c.log.fork.Hint
+	if c.log.dir == nil {
+		return first
+	}
+	path, err := c.log.dir.Keep(e, c.cfg.Now())
+	if err != nil {
+		first.Hint = "the proof could not be kept: " + err.Error()
+	} else {
+		first.Hint = "the proof is kept in " + path + ": sotto audit fork verifies it anywhere; show it to others"
+	}
+	c.log.fork.Hint = first.Hint
+	return first
+}
+
+// twoStatements is the proof that two signed statements are.
+func twoStatements(a, b *statement.Signed) *fork.Evidence {
+	x, errA := a.Append(nil)
+	y, errB := b.Append(nil)
+	if errA != nil || errB != nil {
+		return &fork.Evidence{} // proves nothing
+	}
+	return fork.New(fork.Statements, x, y)
+}
+
+// A LogReport says what is known of the log behind a statement.
+type LogReport struct {
+	Origin    string          `json:"origin"`
+	Size      uint64          `json:"size"` // of the youngest checkpoint
+	Root      []byte          `json:"root"`
+	Witnesses []WitnessReport `json:"witnesses"`
+	Mirrors   []uint64        `json:"mirror_sizes"`               // what mirrors showed as the newest
+	Known     uint64          `json:"remembered_size"`            // before this look; 0: nothing
+	Seen      *time.Time      `json:"remembered_since,omitempty"` // when that size was first accepted
+	Since     *time.Time      `json:"memory_since,omitempty"`     // when the memory began
+	State     string          `json:"state_directory"`            // empty: not kept
+}
+
+// A WitnessReport is one witness's word for the youngest checkpoint.
+type WitnessReport struct {
+	Name string        `json:"name"`
+	Time time.Time     `json:"time"`
+	Age  time.Duration `json:"age_ns"`
+}
+
+// logOf begins the report of a world with what is remembered before it.
+func (h *history) logOf() *LogReport {
+	r := &LogReport{}
+	if h.dir != nil {
+		r.State = h.dir.Path()
+	}
+	if m := h.mem; m != nil {
+		r.Known, r.Seen, r.Since = m.Point.Size, &m.Seen, &m.Since
+	}
+	return r
+}
+
+// at completes the report for a moment.
+func (r *LogReport) at(w *world, now time.Time) *LogReport {
+	out := *r
+	out.Origin, out.Size, out.Root = w.fresh.Origin, w.fresh.Size, w.fresh.Root[:]
+	for _, cs := range w.fresh.Cosignatures {
+		out.Witnesses = append(out.Witnesses, WitnessReport{cs.Name, cs.Time, now.Sub(cs.Time)})
+	}
+	return &out
+}
+
+// Rows are the report as names, values and notes, for whoever prints it.
+func (r *LogReport) Rows() [][3]string {
+	rows := [][3]string{{"log size", strconv.FormatUint(r.Size, 10), "leaves, one an epoch, in the youngest checkpoint"}, {"log root", base64.StdEncoding.EncodeToString(r.Root), "of that many leaves (RFC 6962)"}}
+	for _, w := range r.Witnesses {
+		rows = append(rows, [3]string{"witness", w.Name, "cosigned " + w.Age.Round(time.Second).String() + " ago"})
+	}
+	var sizes []string
+	for _, n := range r.Mirrors {
+		sizes = append(sizes, strconv.FormatUint(n, 10))
+	}
+	rows = append(rows, [3]string{"mirrors show", strings.Join(sizes, ", "), "leaves as their newest; each was proven to be the same log"})
+	if r.Known > 0 {
+		rows = append(rows, [3]string{"remembered", strconv.FormatUint(r.Known, 10), "leaves, since " + r.Seen.Format(time.RFC3339) + "; proven to be in the log shown now"})
+	} else {
+		rows = append(rows, [3]string{"remembered", "nothing", "this is the first look: there was nothing to compare with"})
+	}
+	if r.State == "" {
+		return append(rows, [3]string{"state", "not kept", "the next run has nothing to compare with"})
+	}
+	return append(rows, [3]string{"state", r.State, "where this is remembered"})
+}
+
+func (r *LogReport) text() string {
+	var b strings.Builder
+	for _, row := range r.Rows() {
+		fmt.Fprintf(&b, "%-11s %s (%s)\n", row[0], row[1], row[2])
+	}
+	return b.String()
+}
+
+// A View is what a client sees of the world that everybody is to see alike.
+type View struct {
+	Origin    string     `json:"origin"`
+	Epoch     uint64     `json:"epoch"`
+	Statement string     `json:"statement_sha256"`
+	Words     []string   `json:"words"` // of origin, epoch and statement: [statement.Fingerprint]
+	NotAfter  time.Time  `json:"not_after"`
+	Log       *LogReport `json:"log"`
+}
+
+// View fetches the statement in force and compares it with everything at hand.
+// It judges no node.
+func (c *Client) View(ctx context.Context) (*View, error) {
+	w, err := c.refresh(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	v := &View{Origin: w.checkpoint.Origin, Epoch: w.statement.Epoch, Statement: hex.EncodeToString(w.leaf[:]), NotAfter: w.statement.NotAfter, Log: w.log.at(w, c.cfg.Now())}
+	v.Words = statement.Fingerprint(v.Origin, v.Epoch, w.leaf)
+	return v, nil
+}
+
+// Text prints the view for two people who compare theirs: words first.
+func (v *View) Text() string {
+	var b strings.Builder
+	for i := 0; i < len(v.Words); i += 4 {
+		fmt.Fprintf(&b, "    %s\n", strings.Join(v.Words[i:min(i+4, len(v.Words))], "  "))
+	}
+	fmt.Fprintf(&b, "\nWhoever sees the same world in this epoch has the same words; other words are two worlds.\nepoch       %d, until %s\nstatement   %s (SHA-256)\norigin      %s\n",
+		v.Epoch, v.NotAfter.UTC().Format(time.RFC3339), v.Statement, v.Origin)
+	b.WriteString(v.Log.text())
+	return b.String()
+}

@@ -1,0 +1,238 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fork_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/fork"
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+const origin = "fork.invalid/SIMULATED"
+
+var noon = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+
+// A world is a log's keys and two trees of it that differ in leaf 2.
+type world struct {
+	trust  transparency.Trust
+	log    *transparency.Signer
+	clock  *transparency.Cosigner
+	a, b   transparency.Tree
+	leaves [2][][]byte
+}
+
+func key(name string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte("fork test key " + name))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+func newWorld(t testing.TB, who string) *world {
+	t.Helper()
+	w := &world{}
+	var err error
+	if w.log, err = transparency.NewSigner(origin, key(who)); err != nil {
+		t.Fatal(err)
+	}
+	if w.clock, err = transparency.NewCosigner(origin+"/clock", key(who+" clock")); err != nil {
+		t.Fatal(err)
+	}
+	w.trust = transparency.Trust{Origin: origin, LogKey: w.log.VKey(), Witnesses: []string{w.clock.VKey()}, Quorum: 1}
+	for i, tree := range []*transparency.Tree{&w.a, &w.b} {
+		for e := range uint64(9) {
+			at := noon.Add(time.Duration(e) * time.Hour)
+			st := &statement.Statement{Epoch: e, Empty: true, NotBefore: at, NextPublic: at, NotAfter: at.Add(time.Hour)}
+			if e == 0 {
+				st.NotAfter = at
+			}
+			if e == 2 && i == 1 {
+				st.NotAfter = st.NotAfter.Add(time.Second)
+			}
+			leaf, err := st.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.leaves[i] = append(w.leaves[i], leaf)
+			if err := tree.Append(statement.LogLeaf(leaf)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return w
+}
+
+func (w *world) note(t testing.TB, tree *transparency.Tree, size uint64, at time.Time) []byte {
+	t.Helper()
+	root, err := tree.Root(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.clock.Cosign(w.log.Sign(size, root), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (w *world) signed(t testing.TB, which int, epoch uint64) []byte {
+	t.Helper()
+	tree := []*transparency.Tree{&w.a, &w.b}[which]
+	proof, err := tree.Prove(epoch, tree.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := (&statement.Signed{Leaf: w.leaves[which][epoch], Index: epoch, Proof: proof, Checkpoint: w.note(t, tree, tree.Size(), noon)}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// trees is the proof that tree b does not contain a's first size leaves.
+func (w *world) trees(t testing.TB, small, large uint64) *fork.Evidence {
+	t.Helper()
+	e := fork.New(fork.Trees, w.note(t, &w.a, small, noon), w.note(t, &w.b, large, noon))
+	var err error
+	if e.Root, err = w.b.Root(small); err != nil {
+		t.Fatal(err)
+	}
+	if e.Proof, err = w.b.ProveConsistency(small, large); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func good(t testing.TB, w *world) map[string]*fork.Evidence {
+	return map[string]*fork.Evidence{
+		"AT-48/roots":      fork.New(fork.Roots, w.note(t, &w.a, 5, noon), w.note(t, &w.b, 5, noon)),
+		"AT-48/trees":      w.trees(t, 3, 7),
+		"AT-48/trees of 4": w.trees(t, 4, 9), // a power of two has a proof of another shape
+		"AT-47/order":      fork.New(fork.Order, w.note(t, &w.a, 5, noon.Add(fork.Lag+time.Second)), w.note(t, &w.a, 6, noon)),
+		"CR-12/statements": fork.New(fork.Statements, w.signed(t, 0, 2), w.signed(t, 1, 2)),
+	}
+}
+
+// TestProofs: what contradicts itself proves a fork to whoever has the keys, and
+// to nobody else.
+func TestProofs(t *testing.T) {
+	w, other := newWorld(t, "log"), newWorld(t, "somebody else")
+	for name, e := range good(t, w) {
+		t.Run(name, func(t *testing.T) {
+			b := e.Append(nil)
+			e, err := fork.Parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := e.Verify(&w.trust)
+			if err != nil || !f.Proves || !strings.Contains(strings.Join(f.Words, "\n"), origin) {
+				t.Errorf("%v %+v", err, f)
+			}
+			if f, err := e.Verify(&other.trust); err != nil || f.Proves {
+				t.Errorf("under other keys: %v %+v", err, f)
+			}
+			if _, err := e.Verify(&transparency.Trust{}); err == nil {
+				t.Error("the zero trust proves something")
+			}
+			// No byte may be changed.
+			for i := range b {
+				c := bytes.Clone(b)
+				c[i] ^= 1
+				if e, err := fork.Parse(c); err == nil {
+					if f, err := e.Verify(&w.trust); err == nil && f.Proves {
+						t.Errorf("byte %d flipped and it still proves: %q", i, c[max(0, i-20):min(len(c), i+20)])
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestNoProof: what does not contradict itself accuses nobody.
+func TestNoProof(t *testing.T) {
+	w := newWorld(t, "log")
+	wrongRoot := w.trees(t, 3, 7)
+	wrongRoot.Root[0] ^= 1
+	cut := w.trees(t, 3, 7)
+	cut.Proof = cut.Proof[:len(cut.Proof)-1]
+	same := fork.New(fork.Trees, w.note(t, &w.a, 3, noon), w.note(t, &w.a, 7, noon))
+	same.Root, _ = w.a.Root(3)
+	same.Proof, _ = w.a.ProveConsistency(3, 7)
+	for name, e := range map[string]*fork.Evidence{
+		"one tree at two times":         fork.New(fork.Roots, w.note(t, &w.a, 5, noon), w.note(t, &w.a, 5, noon.Add(time.Minute))),
+		"two sizes of one tree":         fork.New(fork.Roots, w.note(t, &w.a, 5, noon), w.note(t, &w.a, 6, noon)),
+		"a tree that grew":              same,
+		"another root than the proof's": wrongRoot,
+		"hashes cut":                    cut,
+		"in order":                      fork.New(fork.Order, w.note(t, &w.a, 5, noon), w.note(t, &w.a, 6, noon.Add(time.Hour))),
+		"a clock set back a little":     fork.New(fork.Order, w.note(t, &w.a, 5, noon.Add(fork.Lag)), w.note(t, &w.a, 6, noon)),
+		"two epochs":                    fork.New(fork.Statements, w.signed(t, 0, 2), w.signed(t, 1, 3)),
+		"one statement in two trees":    fork.New(fork.Statements, w.signed(t, 0, 1), w.signed(t, 1, 1)),
+		"notes for statements":          fork.New(fork.Statements, w.note(t, &w.a, 5, noon), w.note(t, &w.b, 5, noon)),
+		"no witness":                    fork.New(fork.Roots, w.log.Sign(5, [32]byte{1}), w.log.Sign(5, [32]byte{2})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := fork.Parse(e.Append(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err := e.Verify(&w.trust); err != nil || f.Proves || len(f.Words) == 0 {
+				t.Errorf("%v %+v", err, f)
+			}
+		})
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	w := newWorld(t, "log")
+	ok := string(good(t, w)["AT-48/trees"].Append(nil))
+	roots := good(t, w)["AT-48/roots"]
+	backwards := &fork.Evidence{Kind: fork.Roots, First: roots.Second, Second: roots.First}
+	hash := "hash " + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n"
+	for name, text := range map[string]string{
+		"empty":           "",
+		"another version": strings.Replace(ok, "/v1", "/v2", 1),
+		"another kind":    strings.Replace(ok, "kind trees", "kind others", 1),
+		"bytes after it":  ok + "\n",
+		"bytes before it": " " + ok,
+		"cut":             ok[:len(ok)-1],
+		"too many hashes": strings.Replace(ok, "first ", strings.Repeat(hash, 64)+"first ", 1),
+		"leading zero":    strings.Replace(ok, "first ", "first 0", 1),
+		"no second":       ok[:strings.Index(ok, "second ")],
+		"wrong order":     string(backwards.Append(nil)),
+		"the same twice":  string((&fork.Evidence{Kind: fork.Roots, First: roots.First, Second: roots.First}).Append(nil)),
+		"too long":        strings.Repeat("x", fork.MaxSize+1),
+	} {
+		if e, err := fork.Parse([]byte(text)); err == nil {
+			t.Errorf("%s: parsed as %+v", name, e)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	w := newWorld(f, "log")
+	for _, e := range good(f, w) {
+		f.Add(e.Append(nil))
+	}
+	f.Add(fmt.Appendf(nil, "sotto-fork-evidence/v1\nkind order\nfirst 1\nx\nsecond 1\ny\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := fork.Parse(b)
+		if err != nil {
+			return
+		}
+		if out := e.Append(nil); !bytes.Equal(out, b) {
+			t.Errorf("accepted %q, printed %q", b, out)
+		}
+		if _, err := e.Verify(&w.trust); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
+}
