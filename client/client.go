@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/audit/steer"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/transparency"
@@ -62,6 +63,19 @@ type Config struct {
 	MaxFreshness time.Duration
 	// Dial, when set, opens the connections to relays. Tests count bytes with it.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// MinSet is the fewest nodes, serving the model and not refused, that a
+	// draw is made from; 0 means as many as Candidates. A list of a few nodes
+	// says who those few users are.
+	MinSet int
+	// Steering says what an alarm of the steering statistic does:
+	// [SteeringDefault], [SteeringWarn] or [SteeringRefuse].
+	Steering string
+	// SteeringStore keeps that statistic between runs; nil: only as long as
+	// the client lives.
+	SteeringStore SteeringStore
+	// Receipt, when set, gets one receipt for each draw that was sent, for
+	// [steer.Pool] and for auditors. It may be called from several goroutines.
+	Receipt func(steer.Receipt)
 	// Progress, when set, is called as nodes are verified, one call at a time,
 	// with how many of how many are done.
 	Progress func(done, total int)
@@ -78,6 +92,7 @@ type Client struct {
 	relays  []*url.URL
 	http    *http.Client
 	shaping uint8
+	steer   *steering
 
 	// turn holds one token; who has it may use what follows: the world that
 	// requests are sealed against, and the highest epoch ever accepted with the
@@ -127,6 +142,16 @@ func (c *Client) validate() error {
 	if c.cfg.Candidates < 1 || c.cfg.Candidates > 8 {
 		return fmt.Errorf("%d candidates; between 1 and 8", c.cfg.Candidates)
 	}
+	if c.cfg.MinSet == 0 {
+		c.cfg.MinSet = c.cfg.Candidates
+	}
+	if c.cfg.MinSet < c.cfg.Candidates {
+		return fmt.Errorf("a smallest set of %d is below the %d candidates", c.cfg.MinSet, c.cfg.Candidates)
+	}
+	var err error
+	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
+		return err
+	}
 	if c.cfg.MaxFreshness == 0 {
 		c.cfg.MaxFreshness = 5 * time.Minute
 	}
@@ -157,8 +182,12 @@ func (c *Client) transport() *http.Transport {
 	return t
 }
 
-// Close drops idle connections. Requests under way go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Close drops idle connections and saves the steering statistic. Requests
+// under way go on.
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.steer.close()
+}
 
 // A Model is what nodes of the current statement serve.
 type Model struct {
@@ -185,7 +214,9 @@ func (c *Client) Report() *Report {
 	if c.seenWorld == nil {
 		return nil
 	}
-	return c.seenWorld.report(c.seen, c.cfg.Now())
+	r := c.seenWorld.report(c.seen, c.cfg.Now())
+	r.Steering = c.steer.report()
+	return r
 }
 
 func (c *Client) note(w *world, nodes []*listed) {

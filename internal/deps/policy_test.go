@@ -111,6 +111,9 @@ var may = map[string][]string{
 
 	// What an auditor signs.
 	"audit/record": {"attestation"},
+	// Judges the choice of nodes from requests that are over, for client, auditor
+	// and simulation: it knows draws and receipts, and nothing of a request.
+	"audit/steer": {"internal/wire"},
 
 	// The node: custody of the key sits where only it can import it.
 	"computenode":                 {"attestation", "attestation/collect", "attestation/collect/tpm", "attestation/evidence", "computenode/internal/engine", "computenode/internal/filter", "computenode/internal/rek", "computenode/internal/shape", "hpke", "hpke/recipient", "internal/httpx", "internal/metrics", "internal/wire", "ohttp/bhttp", "transparency", "transparency/roster", "transparency/statement"},
@@ -120,9 +123,9 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
+	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "audit/steer", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
 	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
@@ -131,7 +134,8 @@ var may = map[string][]string{
 	// The lab wires every role to fake hardware.
 	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
-	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench"},
+	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
+	"lab/simulate":              {"audit/steer", "internal/wire"},
 	"lab/internal/canary":       nil,
 	"lab/engine":                {"lab/engine/internal/llama", "lab/engine/model"},
 	"lab/engine/internal/llama": nil,
@@ -253,7 +257,7 @@ var (
 		"attestation", "attestation/evidence", "attestation/explain", "attestation/internal/eventlog", "attestation/internal/hcl",
 		"attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse",
 		"attestation/internal/roots", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
-		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record",
+		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record", "audit/steer",
 		"client/internal/canon", "computenode/internal/filter",
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
