@@ -146,6 +146,10 @@ func Pool(all []Observation) *Pooled {
 	return p
 }
 
+// Limit is what a single probability must be under to show something: PoolRate
+// shared among all tests of the analysis.
+func (p *Pooled) Limit() float64 { return PoolRate / float64(3*len(p.Shares)+2) }
+
 func (p *Pooled) judge() {
 	for _, s := range p.Shares {
 		if s.Expected < 5 { // below, chi-square is no approximation
@@ -161,10 +165,10 @@ func (p *Pooled) judge() {
 		p.Freedom, p.ChiSquare = 0, 0
 	}
 	p.Spread = p.spread()
-	tests := float64(3*len(p.Shares) + 2)
-	p.Steered = p.Skipped > 0 || min(p.P, p.Spread)*tests < PoolRate
+	limit := p.Limit()
+	p.Steered = p.Skipped > 0 || min(p.P, p.Spread) < limit
 	for _, s := range p.Shares {
-		p.Steered = p.Steered || min(s.Favoured, s.Avoided, s.BehindP)*tests < PoolRate
+		p.Steered = p.Steered || min(s.Favoured, s.Avoided, s.BehindP) < limit
 	}
 }
 

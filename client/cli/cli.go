@@ -33,12 +33,15 @@ const (
 func ExitCode(err error) int {
 	var usage *usageError
 	var refused *refusedError
+	var pooled *receiptsError
 	var own *pieceError // not an interface: a child process that failed has an exit code, too
 	switch code := client.CodeOf(err); {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &own):
 		return own.ExitCode()
+	case errors.As(err, &pooled):
+		return pooled.code
 	case errors.As(err, &usage), code == client.CodeConfig:
 		return ExitUsage
 	case code != "", errors.As(err, &refused):
@@ -62,7 +65,7 @@ func RefusedError(err error) error { return &refusedError{err} }
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {
 	e := &env{load: load}
-	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify()}
+	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify(), e.audit()}
 	for _, c := range append(cmds[:len(cmds):len(cmds)], under(cmds)...) {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
@@ -94,6 +97,8 @@ type env struct {
 	load    Loader
 	trust   string
 	shaping string
+	// receipts is the folder of chat's and proxy's --receipts.
+	receipts string
 }
 
 func (e *env) config() (client.Config, error) {
@@ -119,6 +124,9 @@ func (e *env) clientWith(progress func(done, total int)) (*client.Client, error)
 		return nil, err
 	}
 	cfg.Progress = progress
+	if err := keepReceipts(&cfg, e.receipts, os.Stderr); err != nil {
+		return nil, err
+	}
 	return client.New(cfg)
 }
 
