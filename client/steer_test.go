@@ -5,6 +5,7 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sotto-project/sotto/audit/steer"
 	"github.com/sotto-project/sotto/client"
@@ -306,6 +308,60 @@ func TestCollusion(t *testing.T) {
 		t.Logf("pairs of one user with equal sets %.3f, of two users %.3f", p, q)
 		if p-q > 0.025 || p > 0.08 {
 			t.Errorf("sets link: %.3f of a user's own pairs, %.3f of others'", p, q)
+		}
+	})
+}
+
+// TestPublicVocabulary: what a request can ask for is what the log says that
+// many serve; a name of one's own is refused before anything is sealed.
+func TestPublicVocabulary(t *testing.T) {
+	w := clienttest.Start(t, 3)
+	c := w.Client()
+	mustAsk(t, c)
+	t.Run("RT-07", func(t *testing.T) {
+		w.NoSend(t, func() {
+			for _, model := range []string{"toy-for-alice", "toy ", "TOY", ""} {
+				req := request(t, client.BaseURL+"/chat/completions", `{"model":"`+model+`","messages":[]}`)
+				_, err := c.RoundTrip(req)
+				refused(t, err, client.CodeModel, client.CodeRequest)
+			}
+		})
+		for _, k := range []int{-1, 9} {
+			cfg := w.Config()
+			cfg.Candidates = k
+			if _, err := client.New(cfg); client.CodeOf(err) != client.CodeConfig {
+				t.Errorf("%d candidates: %v", k, err)
+			}
+		}
+	})
+}
+
+// TestHeldRequest: a router that holds a request to mark it is left at the
+// application's deadline, and that is counted as a failure.
+func TestHeldRequest(t *testing.T) {
+	w := clienttest.Start(t, 3)
+	var s shelf
+	c := w.Client(s.config)
+	mustAsk(t, c)
+	s.receipts = nil
+	atRouter("/v1/request", func(rw http.ResponseWriter, r *http.Request) {
+		httpx.LimitBody(rw, r, 64<<20)
+		io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	})(w)
+	t.Run("RT-12", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		_, err := c.RoundTrip(request(t, client.BaseURL+"/chat/completions", body("hello")).WithContext(ctx))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		if held := time.Since(start); held > 10*time.Second {
+			t.Errorf("held for %v", held)
+		}
+		if len(s.receipts) != 1 || s.receipts[0].Outcome != steer.Failed {
+			t.Errorf("not counted: %+v", s.receipts)
 		}
 	})
 }
