@@ -49,7 +49,9 @@ func (s *shelf) keep(r steer.Receipt) {
 	s.receipts = append(s.receipts, r)
 }
 
-func (s *shelf) config(cfg *client.Config) { cfg.SteeringStore, cfg.Receipt = s, s.keep }
+func (s *shelf) config(cfg *client.Config) {
+	cfg.Steering, cfg.SteeringStore, cfg.Receipt = client.SteeringDefault, s, s.keep
+}
 
 // TestRetryIsAskedInTheSameOrder: attempts at the router have one order, over
 // the first attempt's header hash, so a refusal wins nobody another place.

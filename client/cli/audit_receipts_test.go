@@ -87,7 +87,10 @@ func TestReceipts(t *testing.T) {
 		return path
 	}
 	t.Run("RT-03", func(t *testing.T) {
-		if _, code := audit(write("false", func(r *steer.Receipt) { r.IDs = [][32]byte{r.IDs[1], r.IDs[0], r.IDs[2]}; r.Position, r.Proof.Busy = 0, nil }), "--evidence", saved); code != cli.ExitMalformed {
+		if _, code := audit(write("false", func(r *steer.Receipt) {
+			r.IDs = [][32]byte{r.IDs[1], r.IDs[0], r.IDs[2]}
+			r.Position, r.Proof.Busy = 0, nil
+		}), "--evidence", saved); code != cli.ExitMalformed {
 			t.Errorf("another order: exit %d", code)
 		}
 		if out, code := audit(write("skipped", func(r *steer.Receipt) { r.Outcome = steer.Skipped }), "--evidence", saved); code != cli.ExitRefused || !strings.Contains(out, "STEERING SHOWN") {
