@@ -4,6 +4,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -78,7 +79,7 @@ func (a *answer) head() error {
 }
 
 // open checks who answered and why, and returns the node's response.
-func (a *answer) open(w *world, d *draw, sealed *sender.Request, attempt uint8) (*http.Response, error) {
+func (a *answer) open(h *choice, sealed *sender.Request, attempt uint8, origin [32]byte) (*http.Response, error) {
 	if err := a.head(); err != nil {
 		return nil, err
 	}
@@ -90,7 +91,7 @@ func (a *answer) open(w *world, d *draw, sealed *sender.Request, attempt uint8) 
 	if err != nil {
 		return nil, &Error{Code: CodeStreamAuth, Detail: "route record: " + err.Error(), Sent: true}
 	}
-	if err := d.checkRoute(w, sealed.HeaderHash(), attempt, record); err != nil {
+	if err := h.draw.checkRoute(h.world, sealed.HeaderHash(), origin, attempt, record); err != nil {
 		return nil, err
 	}
 	opened, err := sealed.OpenResponse(a.msg.Body())
@@ -101,18 +102,19 @@ func (a *answer) open(w *world, d *draw, sealed *sender.Request, attempt uint8) 
 		return nil, &Error{Code: CodeCandidate, Detail: "the answer comes from another candidate than the route record says", Sent: true}
 	}
 	inner := bhttp.NewReader(opened, bhttp.Limits{})
-	h, _, err := inner.ReadResponse()
+	head, _, err := inner.ReadResponse()
 	if err != nil {
 		return nil, streamError(err)
 	}
+	h.index, h.skipped = int(record.Index), record.Skipped
 	return &http.Response{
-		Status:        strconv.Itoa(h.Status) + " " + http.StatusText(h.Status),
-		StatusCode:    h.Status,
+		Status:        strconv.Itoa(head.Status) + " " + http.StatusText(head.Status),
+		StatusCode:    head.Status,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        responseHeader(h.Fields),
-		Body:          &body{answer: a, inner: inner, layers: []io.Reader{inner.Body(), opened, a.msg.Body(), a.chunks}},
+		Header:        responseHeader(head.Fields),
+		Body:          &body{answer: a, choice: h, inner: inner, layers: []io.Reader{inner.Body(), opened, a.msg.Body(), a.chunks}},
 		ContentLength: -1,
 	}, nil
 }
@@ -137,6 +139,7 @@ const incompleteTrailer = "sotto-incomplete"
 // with its own verified end, and once failed it stays failed.
 type body struct {
 	answer *answer
+	choice *choice
 	inner  *bhttp.Reader
 	layers []io.Reader // innermost first
 	err    error       // owned by the reader
@@ -162,6 +165,7 @@ func (b *body) Read(p []byte) (int, error) {
 	default:
 		b.err = b.drain()
 	}
+	b.count(err)
 	if n > 0 && b.err != io.EOF {
 		return n, nil
 	}
@@ -201,9 +205,22 @@ func atEnd(r io.Reader) error {
 	}
 }
 
+// count tells the steering statistic how the answer ended: cut is failed, by
+// whomever. The application's own end of it, by Close or its context, is none.
+func (b *body) count(err error) {
+	switch {
+	case b.err == io.EOF, b.closed.Load(), errors.Is(err, context.Canceled):
+		b.choice.ended(nil)
+	default:
+		b.choice.ended(b.err)
+	}
+}
+
 func (b *body) Close() error {
 	b.closed.Store(true)
-	return b.answer.Close()
+	err := b.answer.Close()
+	b.choice.ended(nil) // if it has not ended before
+	return err
 }
 
 // streamError gives the errors of the layers beneath their codes. What a

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/audit/steer"
 	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
@@ -68,6 +69,19 @@ type Config struct {
 	State string
 	// Dial, when set, opens the connections to relays. Tests count bytes with it.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// MinSet is the fewest nodes, serving the model and not refused, that a
+	// draw is made from; 0 means as many as Candidates. A list of a few nodes
+	// says who those few users are.
+	MinSet int
+	// Steering says what an alarm of the steering statistic does:
+	// [SteeringDefault], [SteeringWarn] or [SteeringRefuse].
+	Steering string
+	// SteeringStore keeps that statistic between runs; nil: in State, or, if
+	// that is empty, only as long as the client lives.
+	SteeringStore SteeringStore
+	// Receipt, when set, gets one receipt for each draw that was sent, for
+	// [steer.Pool] and for auditors. It may be called from several goroutines.
+	Receipt func(steer.Receipt)
 	// Progress, when set, is called as nodes are verified, one call at a time,
 	// with how many of how many are done.
 	Progress func(done, total int)
@@ -84,6 +98,7 @@ type Client struct {
 	relays  []*url.URL
 	http    *http.Client
 	shaping uint8
+	steer   *steering
 
 	// turn holds one token; who has it may use what follows: the world that
 	// requests are sealed against, and what is known of the log. It is held while a new world is fetched, so that a
@@ -131,6 +146,12 @@ func (c *Client) validate() error {
 	if c.cfg.Candidates < 1 || c.cfg.Candidates > 8 {
 		return fmt.Errorf("%d candidates; between 1 and 8", c.cfg.Candidates)
 	}
+	if c.cfg.MinSet == 0 {
+		c.cfg.MinSet = c.cfg.Candidates
+	}
+	if c.cfg.MinSet < c.cfg.Candidates {
+		return fmt.Errorf("a smallest set of %d is below the %d candidates", c.cfg.MinSet, c.cfg.Candidates)
+	}
 	if c.cfg.MaxFreshness == 0 {
 		c.cfg.MaxFreshness = 5 * time.Minute
 	}
@@ -139,6 +160,13 @@ func (c *Client) validate() error {
 	}
 	if c.cfg.State != "" {
 		c.log.dir = state.New(c.cfg.State, c.cfg.Trust)
+		if c.cfg.SteeringStore == nil {
+			c.cfg.SteeringStore = c.log.dir.Statistic()
+		}
+	}
+	var err error
+	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
+		return err
 	}
 	var ok bool
 	if c.shaping, ok = shapings[c.cfg.Shaping]; !ok {
@@ -164,8 +192,12 @@ func (c *Client) transport() *http.Transport {
 	return t
 }
 
-// Close drops idle connections. Requests under way go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Close drops idle connections and saves the steering statistic. Requests
+// under way go on.
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.steer.close()
+}
 
 // A Model is what nodes of the current statement serve.
 type Model struct {
@@ -192,7 +224,9 @@ func (c *Client) Report() *Report {
 	if c.seenWorld == nil {
 		return nil
 	}
-	return c.seenWorld.report(c.seen, c.cfg.Now())
+	r := c.seenWorld.report(c.seen, c.cfg.Now())
+	r.Steering = c.steer.report()
+	return r
 }
 
 func (c *Client) note(w *world, nodes []*listed) {

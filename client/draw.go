@@ -20,7 +20,8 @@ type draw struct {
 	candidates []sender.Candidate
 	ids        [][32]byte
 	nodes      []*node
-	looked     []*listed // every node looked at, refused ones too, for the report
+	pool       [][32]byte // what it was drawn from
+	looked     []*listed  // every node looked at, refused ones too, for the report
 }
 
 // draw picks candidates uniformly from the verified nodes that serve model, so
@@ -32,9 +33,8 @@ func (c *Client) draw(w *world, model string) (*draw, error) {
 			hint("GET /v1/models lists those that are served")
 	}
 	k := c.cfg.Candidates
-	if len(serving) < k {
-		return nil, refuse(CodeSmallSet, "%d nodes serve this model, the draw needs %d", len(serving), k).
-			hint("a smaller set says more about you; ask the operator, or lower the candidate count in your own configuration")
+	if len(serving) < c.cfg.MinSet {
+		return nil, c.smallSet(len(serving))
 	}
 	order, err := shuffle(len(serving))
 	if err != nil {
@@ -55,10 +55,26 @@ func (c *Client) draw(w *world, model string) (*draw, error) {
 			continue
 		}
 		if d.add(n); len(d.nodes) == k {
-			return d, nil
+			break
 		}
 	}
-	return nil, first
+	if len(d.nodes) < k {
+		return nil, first
+	}
+	for _, l := range serving {
+		if !l.refused.Load() {
+			d.pool = append(d.pool, l.id)
+		}
+	}
+	if len(d.pool) < c.cfg.MinSet { // a long list of which few can be drawn is a short one
+		return nil, c.smallSet(len(d.pool))
+	}
+	return d, nil
+}
+
+func (c *Client) smallSet(n int) error {
+	return refuse(CodeSmallSet, "%d nodes serve this model, the draw needs %d", n, c.cfg.MinSet).
+		hint("a smaller set says more about you; ask the operator, or lower candidates or min_set in your own configuration")
 }
 
 func (d *draw) add(n *node) {
@@ -70,7 +86,7 @@ func (d *draw) add(n *node) {
 // redraw is old in another world of the same epoch: the same candidates,
 // verified anew.
 func (c *Client) redraw(w *world, old *draw) (*draw, error) {
-	d := &draw{}
+	d := &draw{pool: old.pool}
 	defer func() { c.note(w, d.looked) }()
 	for _, id := range old.ids {
 		for _, l := range w.listed {
@@ -121,8 +137,8 @@ func below(n int) (int, error) {
 // checkRoute refuses an answer that the public draw does not explain: it must
 // come from the first node of the draw, or from a later one with the signed
 // busy receipt of each before it.
-func (d *draw) checkRoute(w *world, headerHash [32]byte, attempt uint8, r *wire.RouteRecord) error {
-	rule := wire.Draw{HeaderHash: headerHash, Beacon: w.statement.Beacon, Epoch: w.statement.Epoch, Attempt: attempt, IDs: d.ids}
+func (d *draw) checkRoute(w *world, headerHash, origin [32]byte, attempt uint8, r *wire.RouteRecord) error {
+	rule := wire.Draw{HeaderHash: headerHash, Origin: origin, Beacon: w.statement.Beacon, Epoch: w.statement.Epoch, Attempt: attempt, IDs: d.ids}
 	for _, n := range d.nodes {
 		rule.Keys = append(rule.Keys, n.signing)
 	}

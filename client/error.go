@@ -84,6 +84,7 @@ const (
 	CodeConsistency   = "key.consistency"   // two sources show two different worlds
 	CodeCandidate     = "route.candidate"   // answered by a node that was not drawn
 	CodeSkip          = "route.skip"        // a candidate was skipped without its signed busy receipt
+	CodeSteering      = "route.steering"    // what happened to many requests is unlikely unless somebody chooses nodes
 	CodeSmallSet      = "route.smallset"    // fewer nodes serve the model than the draw needs
 	CodeTruncated     = "stream.truncated"  // an answer ended before its verified end
 	CodeStreamAuth    = "stream.auth"       // an answer failed to open

@@ -34,6 +34,8 @@ type Report struct {
 	Gaps       []string      `json:"gaps,omitempty"` // named, not covered
 	Log        *LogReport    `json:"log,omitempty"`  // none for saved evidence
 
+	Steering *SteeringReport `json:"steering,omitempty"` // the client's own statistic of the choice of nodes
+
 	Nodes []NodeReport `json:"nodes"`
 }
 
@@ -149,6 +151,7 @@ func (r *Report) Text() string {
 	if r.Simulated {
 		b.WriteString("SIMULATED HARDWARE: no chip stands behind this report\n")
 	}
+	b.WriteString(r.Steering.text())
 	fmt.Fprintf(&b, "verdict     %s\n", r.Verdict)
 	fmt.Fprintf(&b, "epoch       %d, until %s\n", r.Epoch, r.NotAfter.Local().Format(time.TimeOnly))
 	fmt.Fprintf(&b, "statement   %s (logged by %s; the same from %d mirrors)\n", r.Statement[:16], r.Origin, r.Mirrors)
@@ -181,6 +184,9 @@ func (n *NodeReport) text() string {
 // Summary is the report in a line or two, for the end of an answer.
 func (r *Report) Summary() string {
 	s := fmt.Sprintf("%s: %d nodes, epoch %d, the same statement from %d mirrors, checkpoint %s old", r.Verdict, len(r.Nodes), r.Epoch, r.Mirrors, r.Age.Round(time.Second))
+	if r.Steering != nil && r.Steering.Code != "" {
+		s = "STEERING (" + r.Steering.Code + ": " + r.Steering.Alarms[0].Detail + "). " + s
+	}
 	if r.Simulated {
 		s = "SIMULATED HARDWARE. " + s
 	}

@@ -39,6 +39,9 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.steer.permits(); err != nil {
+		return nil, err
+	}
 	ctx := req.Context()
 	w, err := c.current(ctx)
 	if err != nil {
@@ -56,8 +59,9 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	sent := false
+	h := c.newChoice(w, draw)
 	for n := range attempts {
-		resp, err := c.attempt(ctx, w, draw, call, n)
+		resp, err := c.attempt(ctx, h, call)
 		if err == nil {
 			resp.Request = req
 			if len(call.removed) > 0 {
@@ -67,17 +71,29 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		again := n < attempts-1 && call.rewind() && retryable(err)
 		var own *Error
+		// An attempt that ended with the context may have been sent.
+		h.sent = h.sent || errors.As(err, &own) && own.Sent || errors.Is(err, context.DeadlineExceeded)
 		if sent = sent || errors.As(err, &own) && own.Sent; sent {
 			err = afterSending(err) // it was an earlier attempt that sent, if not this one
 		}
 		if !again || pause(ctx, n) != nil {
+			h.ended(err)
 			return nil, err
 		}
-		if w, draw, err = c.renew(ctx, w, draw, call.model, CodeOf(err)); err != nil {
+		next, anew, rerr := c.renew(ctx, h.world, h.draw, call.model, CodeOf(err))
+		if rerr != nil {
+			h.ended(err)
 			if sent {
-				err = afterSending(err)
+				rerr = afterSending(rerr)
 			}
-			return nil, err
+			return nil, rerr
+		}
+		if next.statement.Epoch == h.world.statement.Epoch {
+			h.world, h.draw = next, anew
+		} else {
+			// Other candidates: a draw of its own, and the one before has failed.
+			h.ended(err)
+			h = c.newChoice(next, anew)
 		}
 	}
 	panic("client: internal error: attempts ended without an answer")
@@ -148,22 +164,25 @@ func pause(ctx context.Context, n int) error {
 }
 
 // attempt seals call afresh and sends it once.
-func (c *Client) attempt(ctx context.Context, w *world, d *draw, call *call, n int) (*http.Response, error) {
+func (c *Client) attempt(ctx context.Context, h *choice, call *call) (*http.Response, error) {
+	w := h.world
 	sealed, err := sender.Seal(sender.Params{
 		Epoch:      w.statement.Epoch,
 		MediaType:  hpke.MediaBinaryHTTP,
 		Policy:     c.shaping,
-		Candidates: d.candidates,
+		Candidates: h.draw.candidates,
 		Hedge:      call.whole,
 	})
 	if err != nil {
 		return nil, refuse("rng", "sealing: %v", err)
 	}
-	answer, err := c.exchange(ctx, w, &parcel{world: w, call: call, sealed: sealed, attempt: uint8(n)})
+	n, origin := h.attempted(sealed.HeaderHash())
+	answer, err := c.exchange(ctx, w, &parcel{world: w, call: call, sealed: sealed, attempt: n, origin: origin})
 	if err != nil {
 		return nil, err
 	}
-	resp, err := answer.open(w, d, sealed, uint8(n))
+	h.sent = true
+	resp, err := answer.open(h, sealed, n, origin)
 	if err != nil {
 		answer.Close()
 		return nil, err
@@ -177,6 +196,7 @@ type parcel struct {
 	call    *call
 	sealed  *sender.Request
 	attempt uint8
+	origin  [32]byte
 }
 
 // streams reports whether the body is too large to be made in memory.
@@ -189,7 +209,7 @@ func (p *parcel) produce(outer *encap.Request) error {
 	if err != nil {
 		return refuse(CodeRequest, "%v", err)
 	}
-	block := wire.RoutingBlock{Payment: p.world.statement.Payment, Epoch: p.world.statement.Epoch, Attempt: p.attempt}
+	block := wire.RoutingBlock{Payment: p.world.statement.Payment, Epoch: p.world.statement.Epoch, Attempt: p.attempt, Origin: p.origin}
 	// The router's part is shorter than a block, whatever k: it begins the first.
 	content := &blocks{w: msg, buf: block.Append(make([]byte, 0, firstStep))}
 	content.buf = p.sealed.Header().Append(content.buf)

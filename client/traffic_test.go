@@ -28,7 +28,11 @@ func TestSizesSayNothingElse(t *testing.T) {
 		w := &world{statement: &statement.Statement{Epoch: 5}, gateway: o.config, suite: o.suite, shape: newShape(o.suite, 3)}
 		var out bytes.Buffer
 		c := &call{head: canonicalHead("/v1/chat/completions", ""), model: "m", whole: body}
-		if _, err := encapsulate(&out, w, &parcel{world: w, call: c, sealed: sealed, attempt: attempt}); err != nil {
+		p := &parcel{world: w, call: c, sealed: sealed, attempt: attempt}
+		if attempt > 0 {
+			p.origin = [32]byte{1}
+		}
+		if _, err := encapsulate(&out, w, p); err != nil {
 			t.Fatal(err)
 		}
 		return out.Len()

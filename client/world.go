@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
@@ -54,6 +55,8 @@ type listed struct {
 	node   *node
 	report *attestation.Report
 	err    error
+
+	refused atomic.Bool // err is set: may be asked without waiting for once
 }
 
 // A node was verified and may be sealed to.
@@ -94,7 +97,10 @@ func (w *world) serving(model string) []*listed {
 
 // verified verifies a listed node, once.
 func (w *world) verified(l *listed, now time.Time) (*node, error) {
-	l.once.Do(func() { l.node, l.report, l.err = w.verify(l, now) })
+	l.once.Do(func() {
+		l.node, l.report, l.err = w.verify(l, now)
+		l.refused.Store(l.err != nil)
+	})
 	return l.node, l.err
 }
 

@@ -64,6 +64,12 @@ var Modes = []Mode{
 		part:  "router", faces: 1, serve: serveReplayingRouter,
 	},
 	{
+		Name: "steer", Code: "route.candidate", By: "the client", because: "outside the draw",
+		About: "the router hands each request to a node of its own, which the client did not draw, and passes on what that node answers",
+		Why:   "who chooses the node chooses who may read: a broken machine would be enough, and it would be asked about the one user that somebody is after",
+		part:  "router", faces: 1, serve: serveSteeringRouter,
+	},
+	{
 		Name: "swap-node", Code: "att.rek.name", By: "the client", unsent: true,
 		About: "the publisher lists every node with the request key of another one",
 		Why:   "a prompt would be sealed to a key that the verified machine does not hold: the operator's own, say",

@@ -122,6 +122,42 @@ func serveCuttingRouter(ctx context.Context, path string, lns []net.Listener, lo
 	})
 }
 
+// serveSteeringRouter is a router that has a node of its own answer. That node
+// holds none of the keys that the request is sealed to, so what it answers is
+// bytes; the router has to name somebody, and names the place after the last
+// candidate.
+func serveSteeringRouter(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	return serveRouterTwin(ctx, path, lns[0], log, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !isRequest(r) || r.URL.Path != "/v1/request" {
+				h.ServeHTTP(w, r)
+				return
+			}
+			httpx.LimitBody(w, r, maxTwice)
+			var block [wire.RoutingBlockSize]byte
+			_, err := io.ReadFull(r.Body, block[:])
+			var header *hpke.Header
+			if err == nil {
+				header, err = hpke.ReadHeader(r.Body)
+			}
+			var size int64
+			if err == nil {
+				size, err = io.Copy(io.Discard, r.Body)
+			}
+			if err != nil || len(header.Entries) >= wire.MaxCandidates {
+				httpx.Problem(w, http.StatusBadRequest, "routing")
+				return
+			}
+			record := wire.RouteRecord{Index: uint8(len(header.Entries))}
+			w.Header().Set("Content-Type", "application/sotto-response")
+			if _, err := w.Write(append(record.Append(nil), make([]byte, 4<<10)...)); err != nil {
+				return // the gateway has gone
+			}
+			deed(log, "handed a request of %d sealed bytes to a node of its own, which the client had not drawn, and passed on its answer", size)
+		})
+	})
+}
+
 // serveRouterTwin runs a router whose handler is wrapped.
 func serveRouterTwin(ctx context.Context, path string, ln net.Listener, log *slog.Logger, wrap func(http.Handler) http.Handler) error {
 	cfg, err := config.Load[router.Config](path)

@@ -128,7 +128,7 @@ func (r *Router) read(req *http.Request) (*job, *problem) {
 	}
 	j := &job{
 		epoch: e, header: h, out: out, hash: hash, block: block, length: -1,
-		order: wire.DrawOrder(hash, e.statement.Beacon, ids),
+		order: wire.DrawOrder(block.DrawnOver(hash), e.statement.Beacon, ids),
 	}
 	if req.ContentLength >= 0 {
 		j.length = req.ContentLength - wire.RoutingBlockSize - int64(hpke.HeaderSize(h.Common.Suite, k))

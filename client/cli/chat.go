@@ -51,6 +51,7 @@ Exit codes: 0 answered, 10 refused, 1 failed, 2 usage.`,
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "read the prompt from this file (- for stdin)")
+	cmd.Flags().StringVar(&e.receipts, "receipts", "", receiptsFlag)
 	cmd.Flags().StringVar(&model, "model", "", "model name (default: the only one of the statement)")
 	return cmd
 }

@@ -34,6 +34,7 @@ const (
 func ExitCode(err error) int {
 	var usage *usageError
 	var refused *refusedError
+	var pooled *receiptsError
 	var own *pieceError // not an interface: a child process that failed has an exit code, too
 	var none *forkError
 	switch code := client.CodeOf(err); {
@@ -43,6 +44,8 @@ func ExitCode(err error) int {
 		return own.ExitCode()
 	case errors.As(err, &none):
 		return none.ExitCode()
+	case errors.As(err, &pooled):
+		return pooled.code
 	case errors.As(err, &usage), code == client.CodeConfig:
 		return ExitUsage
 	case code != "", errors.As(err, &refused):
@@ -100,6 +103,8 @@ type env struct {
 	trust   string
 	shaping string
 	state   string
+	// receipts is the folder of chat's and proxy's --receipts.
+	receipts string
 }
 
 func (e *env) config() (client.Config, error) {
@@ -132,6 +137,9 @@ func (e *env) clientWith(progress func(done, total int)) (*client.Client, error)
 		return nil, err
 	}
 	cfg.Progress = progress
+	if err := keepReceipts(&cfg, e.receipts, os.Stderr); err != nil {
+		return nil, err
+	}
 	return client.New(cfg)
 }
 

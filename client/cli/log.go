@@ -20,9 +20,6 @@ import (
 	"github.com/sotto-project/sotto/transparency/fork"
 )
 
-// ExitMalformed is the exit code for a file that is no evidence at all.
-const ExitMalformed = 30
-
 // noState is how a trust file, or --state, says that nothing is to be kept.
 const noState = "none"
 
@@ -43,23 +40,6 @@ func defaultState() string {
 		return ""
 	}
 	return filepath.Join(dir, "sotto", "state")
-}
-
-func (e *env) audit() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "audit",
-		Short: "Find out whether everybody sees the same world",
-		Long: `Compares what this client sees of the log with what others see, and with what it
-saw before.
-
-  sotto audit fingerprint     words to read to somebody: the same view, the same words
-  sotto audit fork FILE       what a kept proof shows; needs your trust file only
-  sotto audit forget --yes    put aside what is remembered of the log, proofs and all`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(e.auditFingerprint(), e.auditFork(), e.auditForget())
-	return cmd
 }
 
 func (e *env) auditFingerprint() *cobra.Command {

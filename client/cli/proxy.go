@@ -70,6 +70,7 @@ The control port serves /health, /report and POST /verify.`,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8484", "address of the OpenAI-compatible endpoint")
 	cmd.Flags().StringVar(&control, "control", "127.0.0.1:0", "address of the control port")
+	cmd.Flags().StringVar(&e.receipts, "receipts", "", receiptsFlag)
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file with a token that every request must carry as its API key")
 	cmd.Flags().BoolVar(&asJSON, "json", false, `print one line {"event":"ready",...} on stdout`)
 	return cmd

@@ -32,6 +32,13 @@ type Trust struct {
 	Policy string `yaml:"policy"`
 	// Candidates is how many nodes a request is sealed to; 3 if absent.
 	Candidates int `yaml:"candidates,omitempty"`
+	// MinSet is the fewest nodes that a draw is made from; as many as Candidates
+	// if absent.
+	MinSet int `yaml:"min_set,omitempty"`
+	// Steering says what an alarm of the steering statistic does: "warn" never
+	// refuses, "refuse" refuses at a warning; if absent, warnings are shown and
+	// surer alarms refuse.
+	Steering string `yaml:"steering,omitempty"`
 	// Shaping is "frames" (the default), "constant" or "off".
 	Shaping string `yaml:"shaping,omitempty"`
 	// MaxFreshness is the largest age of the youngest cosigned checkpoint,
@@ -73,6 +80,8 @@ func LoadTrust(path string) (client.Config, error) {
 		Trust:      t.Log,
 		Policy:     policy,
 		Candidates: t.Candidates,
+		MinSet:     t.MinSet,
+		Steering:   t.Steering,
 		Shaping:    t.Shaping,
 	}
 	switch t.State {

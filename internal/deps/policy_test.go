@@ -129,6 +129,9 @@ var may = map[string][]string{
 
 	// What an auditor signs.
 	"audit/record": {"attestation"},
+	// Judges the choice of nodes from requests that are over, for client, auditor
+	// and simulation: it knows draws and receipts, and nothing of a request.
+	"audit/steer": {"internal/wire"},
 
 	// The node: custody of the key sits where only it can import it.
 	"computenode":                 {"attestation", "attestation/collect", "attestation/collect/tpm", "attestation/evidence", "computenode/internal/engine", "computenode/internal/filter", "computenode/internal/rek", "computenode/internal/shape", "hpke", "hpke/recipient", "internal/httpx", "internal/metrics", "internal/wire", "ohttp/bhttp", "transparency", "transparency/roster", "transparency/statement"},
@@ -138,11 +141,11 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client": {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "client", "client/chat", "client/proxy", "client/state", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/fork"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "audit/steer", "client", "client/chat", "client/proxy", "client/state", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/fork"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
 	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
@@ -151,7 +154,8 @@ var may = map[string][]string{
 	// The lab wires every role to fake hardware.
 	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement", "transparency/witness"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
-	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench"},
+	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
+	"lab/simulate":              {"audit/steer", "internal/wire"},
 	"lab/internal/canary":       nil,
 	"lab/engine":                {"lab/engine/internal/llama", "lab/engine/model"},
 	"lab/engine/internal/llama": nil,
@@ -296,7 +300,7 @@ var (
 		"attestation", "attestation/evidence", "attestation/explain", "attestation/internal/eventlog", "attestation/internal/hcl",
 		"attestation/internal/ima", "attestation/internal/nitro", "attestation/internal/nvidia", "attestation/internal/refuse",
 		"attestation/internal/roots", "attestation/internal/sigcache", "attestation/internal/snp", "attestation/internal/svsm", "attestation/internal/tdx",
-		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record",
+		"attestation/internal/tpm", "attestation/internal/tpmcert", "attestation/piece", "attestation/tamper", "audit/record", "audit/steer",
 		"client/internal/canon", "computenode/internal/filter",
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",

@@ -59,7 +59,8 @@ func ParseRouteRecord(b []byte) (*RouteRecord, error) {
 
 // A Draw is what a client knows of its own request when it judges a route.
 type Draw struct {
-	HeaderHash [32]byte
+	HeaderHash [32]byte // of this attempt, which busy receipts are about
+	Origin     [32]byte // of the first attempt, which the order is drawn over; zero in the first
 	Beacon     [32]byte
 	Epoch      uint64
 	Attempt    uint8
@@ -81,7 +82,11 @@ func (d *Draw) Check(r *RouteRecord) error {
 	if int(r.Index) >= len(d.IDs) || len(d.Keys) != len(d.IDs) {
 		return &RouteError{"route.candidate"}
 	}
-	order := DrawOrder(d.HeaderHash, d.Beacon, d.IDs)
+	block := RoutingBlock{Attempt: d.Attempt, Origin: d.Origin}
+	if !block.valid() {
+		return &RouteError{"route.candidate"}
+	}
+	order := DrawOrder(block.DrawnOver(d.HeaderHash), d.Beacon, d.IDs)
 	for n, i := range order {
 		if i == int(r.Index) {
 			if n != len(r.Skipped) {

@@ -54,33 +54,54 @@ var ErrMalformed = errors.New("wire: malformed message")
 //	    uint8  payment;        /* 0: none */
 //	    uint64 epoch;
 //	    uint8  attempt;        /* 0..2 */
-//	    opaque zero[1013];     /* the payment's area, zero in mode none */
+//	    opaque origin[32];     /* header hash of attempt 0; zero in attempt 0 */
+//	    opaque zero[981];      /* the payment's area, zero in mode none */
 //	} RoutingBlock;            /* 1024 bytes */
 type RoutingBlock struct {
-	Payment uint8  // only [PaymentNone] exists
-	Epoch   uint64 // the epoch whose keys the request is sealed to
-	Attempt uint8  // how often this draw was tried before
+	Payment uint8    // only [PaymentNone] exists
+	Epoch   uint64   // the epoch whose keys the request is sealed to
+	Attempt uint8    // how often this draw was tried before
+	Origin  [32]byte // header hash of the first attempt; zero in the first
+}
+
+func (r *RoutingBlock) valid() bool {
+	return r.Payment == PaymentNone && r.Attempt < MaxAttempts && (r.Attempt == 0) == (r.Origin == [32]byte{})
+}
+
+// DrawnOver is the header hash that the order of candidates is drawn over: the
+// first attempt's. A retry is sealed afresh and has another header hash; were
+// the order drawn anew with it, failing would be a way to have it drawn until
+// it suits.
+func (r *RoutingBlock) DrawnOver(headerHash [32]byte) [32]byte {
+	if r.Attempt == 0 {
+		return headerHash
+	}
+	return r.Origin
 }
 
 // Append appends the block to b. It panics on a block that
 // [ParseRoutingBlock] would refuse: such a block is a mistake of the caller.
 func (r RoutingBlock) Append(b []byte) []byte {
-	if r.Payment != PaymentNone || r.Attempt >= MaxAttempts {
+	if !r.valid() {
 		panic("wire: internal error: invalid routing block")
 	}
 	n := len(b)
 	b = append(b, version, r.Payment)
 	b = binary.BigEndian.AppendUint64(b, r.Epoch)
-	b = append(b, r.Attempt)
+	b = append(append(b, r.Attempt), r.Origin[:]...)
 	return append(b, zeros[:RoutingBlockSize-(len(b)-n)]...)
 }
 
 // ParseRoutingBlock parses exactly one block.
 func ParseRoutingBlock(b []byte) (RoutingBlock, error) {
-	if len(b) != RoutingBlockSize || b[0] != version || b[1] != PaymentNone || b[10] >= MaxAttempts || !isZero(b[11:]) {
+	if len(b) != RoutingBlockSize || b[0] != version || !isZero(b[43:]) {
 		return RoutingBlock{}, ErrMalformed
 	}
-	return RoutingBlock{Payment: b[1], Epoch: binary.BigEndian.Uint64(b[2:]), Attempt: b[10]}, nil
+	r := RoutingBlock{Payment: b[1], Epoch: binary.BigEndian.Uint64(b[2:]), Attempt: b[10], Origin: [32]byte(b[11:])}
+	if !r.valid() {
+		return RoutingBlock{}, ErrMalformed
+	}
+	return r, nil
 }
 
 var zeros [RouteRecordSize]byte
@@ -101,6 +122,7 @@ const drawLabel = "sotto draw v1"
 //
 //	rank_i = SHA-256("sotto draw v1" || header hash || beacon || id_i)
 //
+// with the header hash of the first attempt ([RoutingBlock.DrawnOver]).
 // Everybody who knows the request's header and the epoch's beacon computes the
 // same order; nobody chooses it, because the header hash covers fresh
 // randomness of the client and the beacon is fixed before.

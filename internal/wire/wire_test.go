@@ -25,14 +25,14 @@ func nodeKey(n byte) ed25519.PrivateKey {
 }
 
 func TestRoutingBlockAtItsBounds(t *testing.T) {
-	for _, b := range []wire.RoutingBlock{{}, {Epoch: 1}, {Epoch: 1<<64 - 1, Attempt: 2}} {
+	for _, b := range []wire.RoutingBlock{{}, {Epoch: 1}, {Epoch: 1<<64 - 1, Attempt: 2, Origin: id(1)}} {
 		p := b.Append(nil)
 		got, err := wire.ParseRoutingBlock(p)
 		if err != nil || got != b || len(p) != wire.RoutingBlockSize {
 			t.Errorf("%+v: got %+v, %v, %d bytes", b, got, err, len(p))
 		}
 	}
-	good := wire.RoutingBlock{Epoch: 7, Attempt: 1}.Append(nil)
+	good := wire.RoutingBlock{Epoch: 7, Attempt: 1, Origin: id(1)}.Append(nil)
 	for _, n := range []int{0, 1, wire.RoutingBlockSize - 1} {
 		if _, err := wire.ParseRoutingBlock(good[:n]); err == nil {
 			t.Errorf("accepted %d bytes", n)
@@ -41,9 +41,19 @@ func TestRoutingBlockAtItsBounds(t *testing.T) {
 	if _, err := wire.ParseRoutingBlock(append(slices.Clone(good), 0)); err == nil {
 		t.Error("accepted a byte too many")
 	}
-	// Every byte outside the epoch has one or three legal values.
+	// A first attempt has no origin, and every other has one.
+	for _, n := range []byte{0, 1} {
+		bad := slices.Clone(good)
+		if bad[10] = n; n > 0 {
+			clear(bad[11:43])
+		}
+		if _, err := wire.ParseRoutingBlock(bad); err == nil {
+			t.Errorf("attempt %d: accepted with the wrong kind of origin", n)
+		}
+	}
+	// Every byte outside epoch and origin has one or three legal values.
 	for i := range good {
-		if i >= 2 && i < 10 {
+		if i >= 2 && i < 10 || i >= 11 && i < 43 {
 			continue
 		}
 		bad := slices.Clone(good)
@@ -136,12 +146,12 @@ func flip(b []byte, i int) []byte {
 // route builds a request of k candidates and the record of an honest router
 // that skipped the first n of the draw.
 func route(k, n int) (*wire.Draw, *wire.RouteRecord) {
-	d := &wire.Draw{HeaderHash: id(50), Beacon: id(51), Epoch: 9, Attempt: 1}
+	d := &wire.Draw{HeaderHash: id(50), Origin: id(52), Beacon: id(51), Epoch: 9, Attempt: 1}
 	for i := range k {
 		d.IDs = append(d.IDs, id(byte(i)))
 		d.Keys = append(d.Keys, nodeKey(byte(i)).Public().(ed25519.PublicKey))
 	}
-	order := wire.DrawOrder(d.HeaderHash, d.Beacon, d.IDs)
+	order := wire.DrawOrder(d.Origin, d.Beacon, d.IDs)
 	r := &wire.RouteRecord{Index: uint8(order[n])}
 	for _, i := range order[:n] {
 		r.Skipped = append(r.Skipped, signed(byte(i), wire.Ask{HeaderHash: d.HeaderHash, Epoch: d.Epoch, Index: uint8(i), Attempt: d.Attempt}))
@@ -178,7 +188,7 @@ func TestDishonestRoutes(t *testing.T) {
 	})
 	t.Run("RT-03", func(t *testing.T) { // always the node the attacker owns
 		d, _ := route(3, 0)
-		first := wire.DrawOrder(d.HeaderHash, d.Beacon, d.IDs)[0]
+		first := wire.DrawOrder(d.Origin, d.Beacon, d.IDs)[0]
 		for i := range 3 {
 			if i != first {
 				code(t, d, &wire.RouteRecord{Index: uint8(i)}, "route.skip")
@@ -200,7 +210,7 @@ func TestDishonestRoutes(t *testing.T) {
 		}
 		// A genuine receipt for something else is no receipt.
 		for name, change := range map[string]func(*wire.Draw){
-			"of another attempt": func(d *wire.Draw) { d.Attempt = 0 },
+			"of another attempt": func(d *wire.Draw) { d.Attempt = 2 },
 			"of another epoch":   func(d *wire.Draw) { d.Epoch++ },
 			"of another node":    func(d *wire.Draw) { slices.Reverse(d.Keys) },
 		} {
@@ -273,6 +283,8 @@ func TestVectors(t *testing.T) {
 		Order    []int
 		Epoch    uint64
 		Attempt  uint8
+		Origin   string
+		Retried  []int  `json:"order_over_header_hash"`
 		Block    string `json:"routing_block_sha256"`
 		Ask      string
 		Receipt  string
@@ -281,17 +293,20 @@ func TestVectors(t *testing.T) {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
 	}
-	d := &wire.Draw{HeaderHash: unhex(t, v.Header), Beacon: unhex(t, v.Beacon), Epoch: v.Epoch, Attempt: v.Attempt}
+	d := &wire.Draw{HeaderHash: unhex(t, v.Header), Origin: unhex(t, v.Origin), Beacon: unhex(t, v.Beacon), Epoch: v.Epoch, Attempt: v.Attempt}
 	seed := unhex(t, v.NodeSeed)
 	key := ed25519.NewKeyFromSeed(seed[:])
 	for _, s := range v.IDs {
 		d.IDs, d.Keys = append(d.IDs, unhex(t, s)), append(d.Keys, key.Public().(ed25519.PublicKey))
 	}
-	order := wire.DrawOrder(d.HeaderHash, d.Beacon, d.IDs)
+	if first := wire.DrawOrder(d.HeaderHash, d.Beacon, d.IDs); !slices.Equal(first, v.Retried) || slices.Equal(first, v.Order) {
+		t.Errorf("order of a first attempt %v", first)
+	}
+	order := wire.DrawOrder(d.Origin, d.Beacon, d.IDs)
 	if !slices.Equal(order, v.Order) || len(order) == 0 {
 		t.Errorf("order %v", order)
 	}
-	block := sha256.Sum256(wire.RoutingBlock{Epoch: v.Epoch, Attempt: v.Attempt}.Append(nil))
+	block := sha256.Sum256(wire.RoutingBlock{Epoch: v.Epoch, Attempt: v.Attempt, Origin: d.Origin}.Append(nil))
 	if got := hex.EncodeToString(block[:]); got != v.Block {
 		t.Errorf("routing block %s", got)
 	}
@@ -324,7 +339,7 @@ func unhex(t *testing.T, s string) (h [32]byte) {
 }
 
 func FuzzRoutingBlock(f *testing.F) {
-	f.Add(wire.RoutingBlock{Epoch: 3, Attempt: 2}.Append(nil))
+	f.Add(wire.RoutingBlock{Epoch: 3, Attempt: 2, Origin: id(1)}.Append(nil))
 	f.Add(make([]byte, wire.RoutingBlockSize))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		p, err := wire.ParseRoutingBlock(in)
@@ -367,6 +382,36 @@ func FuzzRouteRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if p, err := wire.ParseRouteRecord(in); err == nil && !bytes.Equal(in, p.Append(nil)) {
 			t.Errorf("accepted %x, printed another", in)
+		}
+	})
+}
+
+// TestRetryKeepsTheOrder: an order drawn anew for a retry is not accepted, and
+// a draw of a first attempt has no origin.
+func TestRetryKeepsTheOrder(t *testing.T) {
+	t.Run("RT-03", func(t *testing.T) {
+		moved := 0
+		for n := range byte(20) {
+			d, _ := route(3, 0)
+			d.HeaderHash = id(n)
+			first, again := wire.DrawOrder(d.Origin, d.Beacon, d.IDs)[0], wire.DrawOrder(d.HeaderHash, d.Beacon, d.IDs)[0]
+			if err := d.Check(&wire.RouteRecord{Index: uint8(first)}); err != nil {
+				t.Error(err)
+			}
+			if again != first {
+				moved++
+				if err := d.Check(&wire.RouteRecord{Index: uint8(again)}); err == nil {
+					t.Error("accepted the first of an order drawn anew")
+				}
+			}
+		}
+		if moved < 5 {
+			t.Errorf("only %d of 20 orders differ", moved)
+		}
+		d, r := route(3, 0)
+		d.Attempt = 0
+		if d.Check(r) == nil {
+			t.Error("accepted a first attempt with an origin")
 		}
 	})
 }

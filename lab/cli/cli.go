@@ -61,7 +61,7 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
-	root.AddCommand(roleCommand(), benchCommand(), tamperCommand())
+	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand())
 	running := currentTrust()
 	commands := clientcli.Commands(lab.LoadTrust, running)
 	for _, c := range commands {
