@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ type Mode struct {
 	// blind: the publisher does not look at what it lists either. An honest one
 	// would not list the twin.
 	blind bool
+
+	// later: the twin is honest until clients have seen its log, and they remember.
+	later bool
 
 	part  string // role whose place the twin takes, on every seat
 	faces int    // listeners of the twin
@@ -86,6 +90,36 @@ var Modes = []Mode{
 		About: "the operator signs two statements for one epoch, with different gateway keys; each relay mirrors another one",
 		Why:   "who has a gateway key of their own is known by it, however many relays stand in between",
 		part:  "publisher", faces: 2, serve: serveForkingPublisher,
+	},
+	{
+		Name: "split-log", Code: "log.fork", By: "the client", unsent: true, because: "another root",
+		About: "the operator and the witnesses sign two logs with different pasts; each relay mirrors another one",
+		Why:   "whoever can be shown a log of their own can be shown keys, nodes and releases of their own",
+		part:  "publisher", faces: 2, serve: serveSplitLog,
+	},
+	{
+		Name: "unwitnessed-log", Code: "log.witness", By: "the client", unsent: true, because: "0 trusted witnesses",
+		About: "the operator signs two logs with different pasts, and the witnesses, who are honest, sign only one; each relay mirrors another one",
+		Why:   "a witness signs one history, so a second one lacks its signature",
+		part:  "publisher", faces: 2, serve: serveUnwitnessedLog,
+	},
+	{
+		Name: "two-statements", Code: "log.index", By: "the client", unsent: true, because: "epoch 1",
+		About: "the operator puts a second statement for the epoch into the log, behind the first; one relay mirrors it",
+		Why:   "with two valid statements for one epoch some could be shown one and some the other, both in the same log",
+		part:  "publisher", faces: 2, serve: serveTwoStatements,
+	},
+	{
+		Name: "rollback-log", Code: "log.rollback", By: "the client", unsent: true, because: "were seen before",
+		About: "the operator and the witnesses show a log that is shorter than the one that was shown before",
+		Why:   "what was taken back (a revocation, say) would be as if it had never been",
+		part:  "publisher", faces: 1, serve: serveRollback, later: true,
+	},
+	{
+		Name: "withhold", Code: "epoch.withheld", By: "the client", unsent: true, because: "covers epoch",
+		About: "the operator goes on with its log and keeps serving an old statement",
+		Why:   "a node that was taken out of the list would go on getting prompts of those who are kept behind",
+		part:  "publisher", faces: 1, serve: serveWithholding,
 	},
 	{
 		Name: "no-gpu", Code: "att.gpu.absent", By: "the client", unsent: true, because: "no GPU evidence",
@@ -170,6 +204,11 @@ func (l *Lab) Provoke(ctx context.Context, prompt string, out, info io.Writer) e
 		return fmt.Errorf("no hostile mode %q; --evil list shows them", l.opts.Evil)
 	}
 	fmt.Fprintf(info, "hostile   %s\n", m.About)
+	if m.later {
+		if err := l.letTurn(ctx); err != nil {
+			return err
+		}
+	}
 	got, err := l.probe(ctx, prompt)
 	if err != nil {
 		return err
@@ -190,6 +229,27 @@ func (l *Lab) Provoke(ctx context.Context, prompt string, out, info io.Writer) e
 	}
 	_, err = fmt.Fprintf(out, "refused %s\n", m.Code)
 	return err
+}
+
+// letTurn tells the twin that clients have seen the honest log, and waits until it
+// has turned and no relay's copy is from before.
+func (l *Lab) letTurn(ctx context.Context) error {
+	if err := os.WriteFile(filepath.Join(l.dir, turnFile), nil, 0o600); err != nil {
+		return err
+	}
+	for len(l.deeds()) == 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(2 * mirrorAge):
+		return nil
+	}
 }
 
 // judge says what is wrong with the outcome of a hostile mode, nil if it is as

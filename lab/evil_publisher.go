@@ -10,19 +10,19 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sotto-project/sotto/attestation/attestationtest"
-	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/config"
 	"github.com/sotto-project/sotto/internal/httpx"
-	"github.com/sotto-project/sotto/ohttp/gateway"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/publish"
 	"github.com/sotto-project/sotto/transparency/statement"
+	"github.com/sotto-project/sotto/transparency/witness"
 )
 
 // Twins of the publisher: log, dialer, board and composition are the honest
@@ -36,9 +36,14 @@ type publisherFault struct {
 	list func([]publish.Listing) (did string)
 	// behind is how far the clock that cosigns freshness lags.
 	behind time.Duration
-	// fork makes, from a statement already in the log, another one of the
-	// same epoch, for the readers of the second face.
-	fork func(*statement.Statement) (did string, err error)
+	// shown is a fault of the log itself; see evil_log.go.
+	shown func(p *publisherTwin, st *statement.Statement) error
+	// turned is such a fault, too, committed once the lab says so: when clients
+	// have seen the honest log.
+	turned func(ctx context.Context, p *publisherTwin, now time.Time) error
+	// collude makes the witnesses accomplices: the twin signs with their keys.
+	// Without it they are the honest ones, and are asked.
+	collude bool
 }
 
 // serveSwappingPublisher lists each node with the request key of the next.
@@ -64,24 +69,7 @@ const staleness = 30 * time.Minute
 
 // serveStalePublisher serves freshness that was cosigned long ago.
 func serveStalePublisher(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
-	return servePublisherTwin(ctx, path, lns, log, publisherFault{behind: staleness})
-}
-
-// serveForkingPublisher shows the readers of its second port another gateway
-// key.
-func serveForkingPublisher(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
-	return servePublisherTwin(ctx, path, lns, log, publisherFault{fork: func(s *statement.Statement) (string, error) {
-		k, err := gateway.GenerateKey(77, hpke.KEMXWing)
-		if err != nil {
-			return "", err
-		}
-		b, err := k.Config().Append(nil)
-		if err != nil {
-			return "", err
-		}
-		s.GatewayKeys = append([][]byte{b}, s.GatewayKeys...)
-		return fmt.Sprintf("signed a second statement for epoch %d, with a gateway key of its own, for the readers of its second port", s.Epoch), nil
-	}})
+	return servePublisherTwin(ctx, path, lns, log, publisherFault{behind: staleness, collude: true})
 }
 
 // serveBlindPublisher has no fault but that no twin looks at what it lists.
@@ -98,7 +86,24 @@ func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, lo
 	if p.root, err = attestationtest.OpenRoot(hardwareDir(path)); err != nil {
 		return err
 	}
-	if p.log, err = publish.OpenLog(cfg.Dir, cfg.Origin, time.Now()); err != nil {
+	p.turn = filepath.Join(filepath.Dir(path), turnFile)
+	w := publish.Witnesses{Quorum: cfg.Quorum}
+	for i, x := range cfg.Witnesses {
+		w.Keys = append(w.Keys, x.Keys...)
+		keys, err := witness.OpenCosigners(witnessDir(filepath.Dir(path), i), witnessKeyName(i), true)
+		if err != nil {
+			return err
+		}
+		p.accomplices = append(p.accomplices, keys...)
+	}
+	feeder, err := cfg.NewFeeder()
+	if err != nil {
+		return err
+	}
+	defer feeder.Close()
+	p.honest = publish.AskWitnesses(feeder, log)
+	w.Cosign = p.cosign
+	if p.log, err = publish.OpenWitnessedLog(ctx, cfg.Dir, cfg.Origin, w); err != nil {
 		return err
 	}
 	defer p.log.Close()
@@ -130,6 +135,15 @@ type publisherTwin struct {
 	dialer *publish.Dialer
 	slog   *slog.Logger
 	boards []publish.Board // one for each port; the same but for a fork
+
+	accomplices []*transparency.Cosigner // the witnesses' own keys
+	honest      publish.Cosign           // asks the honest witnesses
+	lag         time.Duration            // of the accomplices' clocks, just now
+	turn        string                   // the file that says when to turn
+	turned      bool
+	// otherNote makes the checkpoint that the readers of the second port are
+	// shown; nil: the same.
+	otherNote func(now time.Time) ([]byte, error)
 
 	asking    *asking
 	rosters   []*publishedRoster // of the newest two epochs
@@ -169,10 +183,13 @@ func (p *publisherTwin) step(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(p.rosters) > 0 && now.Sub(p.refreshed) >= p.cfg.Freshness {
+	if len(p.rosters) > 0 && now.Sub(p.refreshed) >= p.cfg.Freshness && !p.turned {
 		if err := p.refresh(ctx, now); err != nil {
 			return err
 		}
+	}
+	if err := p.maybeTurn(ctx, now); err != nil {
+		return err
 	}
 	for _, r := range p.rosters {
 		st, err := p.log.Statement(r.epoch)
@@ -190,6 +207,11 @@ func (p *publisherTwin) step(ctx context.Context) error {
 
 // publish makes the next statement, posts it, and refreshes.
 func (p *publisherTwin) publish(ctx context.Context, now time.Time) error {
+	if p.log.Pending() { // an earlier run was stopped before its leaf was signed
+		if err := p.log.Finish(ctx, now); err != nil {
+			return err
+		}
+	}
 	begin := now.UTC().Truncate(time.Second)
 	last := p.log.Last()
 	switch {
@@ -259,7 +281,7 @@ func (p *publisherTwin) ask(ctx context.Context, epoch uint64, now time.Time) (*
 	return a, nil
 }
 
-// post puts a statement of the log on the boards, on the second one its fork.
+// post puts a statement of the log on the boards, or what the fault shows.
 func (p *publisherTwin) post(st *statement.Statement) error {
 	signed, err := p.log.Signed(st.Epoch)
 	if err != nil {
@@ -270,69 +292,28 @@ func (p *publisherTwin) post(st *statement.Statement) error {
 		return err
 	}
 	for i := range p.boards {
-		if i > 0 && p.fault.fork != nil {
-			if signed, err = p.sign(*st); err != nil {
-				return err
-			}
-		}
 		p.boards[i].Post(st.Epoch, signed, pack)
 	}
+	if p.fault.shown != nil {
+		return p.fault.shown(p, st)
+	}
 	return nil
-}
-
-// sign signs another statement for the epoch of st, over a tree that differs
-// from the log's in this last leaf. It is not written to the log, which would
-// refuse it.
-func (p *publisherTwin) sign(st statement.Statement) ([]byte, error) {
-	did, err := p.fault.fork(&st)
-	if err != nil {
-		return nil, err
-	}
-	var tree transparency.Tree
-	for e := range st.Epoch {
-		before, err := p.log.Statement(e)
-		if err != nil {
-			return nil, err
-		}
-		leaf, err := before.Append(nil)
-		if err != nil {
-			return nil, err
-		}
-		if err := tree.Append(statement.LogLeaf(leaf)); err != nil {
-			return nil, err
-		}
-	}
-	leaf, err := st.Append(nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := tree.Append(statement.LogLeaf(leaf)); err != nil {
-		return nil, err
-	}
-	root, err := tree.Root(tree.Size())
-	if err != nil {
-		return nil, err
-	}
-	keys := p.log.Keys()
-	note, err := keys.Clock.Cosign(keys.Log.Sign(tree.Size(), root), time.Now())
-	if err != nil {
-		return nil, err
-	}
-	proof, err := tree.Prove(st.Epoch, tree.Size())
-	if err != nil {
-		return nil, err
-	}
-	deed(p.slog, "%s", did)
-	return (&statement.Signed{Leaf: leaf, Index: st.Epoch, Proof: proof, Checkpoint: note}).Append(nil)
 }
 
 // refresh cosigns the checkpoint and collects freshness evidence over it, by a
 // clock that may lag: the evidence is genuine, and as old as its checkpoint.
 func (p *publisherTwin) refresh(ctx context.Context, now time.Time) error {
-	note, cp, err := p.log.Checkpoint(now.Add(-p.fault.behind))
+	p.lag = p.fault.behind
+	note, cp, err := p.log.Checkpoint(now)
+	p.lag = 0
 	if err != nil {
 		return err
 	}
+	return p.freshen(ctx, now, note, cp)
+}
+
+// freshen collects freshness evidence over a checkpoint and serves both.
+func (p *publisherTwin) freshen(ctx context.Context, now time.Time, note []byte, cp *transparency.Checkpoint) error {
 	list := &statement.Freshness{Checkpoint: note}
 	for _, r := range p.rosters {
 		for i, n := range r.nodes {
@@ -351,7 +332,13 @@ func (p *publisherTwin) refresh(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for i := range p.boards {
-		p.boards[i].Refresh(note, b, time.Second)
+		shown := note
+		if p.otherNote != nil && i > 0 {
+			if shown, err = p.otherNote(now); err != nil {
+				return err
+			}
+		}
+		p.boards[i].Refresh(shown, b, time.Second)
 	}
 	if p.fault.behind > 0 {
 		deed(p.slog, "served freshness evidence over a checkpoint that was cosigned %v ago", now.Sub(cp.Time).Round(time.Minute))

@@ -26,6 +26,11 @@ func TestEvil(t *testing.T) {
 		{"AT-01", "stale-evidence", "att.stale", []string{"cosigned 30m0s ago", "by the client", "before it had read the first byte"}},
 		{"AT-54", "no-gpu", "att.gpu.absent", []string{"left its GPU out", "by the client", "0 bytes went to any relay"}},
 		{"AT-64", "ima", "att.ima.entry", []string{"loaded the kernel module", "by the client", "0 bytes went to any relay"}},
+		{"AT-48", "split-log", "log.fork", []string{"signed a second log", "by the client", "before it had read the first byte"}},
+		{"AT-49", "unwitnessed-log", "log.witness", []string{"no quorum of witnesses signed it", "by the client", "before it had read the first byte"}},
+		{"CR-12", "two-statements", "log.index", []string{"a second statement for epoch 1", "by the client", "before it had read the first byte"}},
+		{"AT-47", "rollback-log", "log.rollback", []string{"as the newest, after one of 3", "by the client", "before it had read the first byte"}},
+		{"AT-51", "withhold", "epoch.withheld", []string{"goes on serving epoch 1", "by the client", "before it had read the first byte"}},
 		{"RT-05", "key-swap", "key.consistency", []string{"signed a second statement", "by the client", "before it had read the first byte"}},
 	}
 	if len(modes) != len(lab.Modes) {

@@ -33,6 +33,9 @@ import (
 // origin names the lab's statement log.
 const origin = "sotto-lab.invalid/SIMULATED"
 
+// mirrorAge is how long a relay keeps its copy of the newest statement.
+const mirrorAge = 200 * time.Millisecond
+
 // A seat is one process of the plan.
 type seat struct {
 	name      string
@@ -60,6 +63,9 @@ type plan struct {
 
 func newPlan(dir string, o Options) (*plan, error) {
 	p := &plan{dir: dir, opts: o}
+	if err := os.Remove(filepath.Join(dir, turnFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	if err := p.draw(); err != nil {
 		p.closeListeners()
 		return nil, err
@@ -294,7 +300,7 @@ func (p *plan) relayConfig(s *seat) (relay.Config, error) {
 		Listen: addr(s), TLS: id,
 		Gateway: p.seat("gateway").url + "/ohttp", GatewayCA: p.public.ca(),
 		Mirror: p.mirror(s), MirrorCA: p.public.ca(),
-		MirrorAge: 200 * time.Millisecond,
+		MirrorAge: mirrorAge,
 	}, err
 }
 
@@ -389,7 +395,7 @@ func (p *plan) trust() error {
 		return err
 	}
 	state := "state"
-	if p.opts.Evil != "" {
+	if m, evil := FindMode(p.opts.Evil); evil && !m.later {
 		// What a hostile part proves against the log is not held against the
 		// honest ones that follow it in this directory.
 		state = "none"

@@ -32,15 +32,15 @@ func witnessName(i int) string { return fmt.Sprintf("witness-%d", i+1) }
 // witnessKeyName is the name in the witness's keys.
 func witnessKeyName(i int) string { return "sotto-lab.invalid/SIMULATED/" + witnessName(i) }
 
-func (p *plan) witnessDir(i int) string { return filepath.Join(p.dir, witnessName(i)) }
+func witnessDir(dir string, i int) string { return filepath.Join(dir, witnessName(i)) }
 
 // witnesses makes those that are not there yet.
 func (p *plan) witnesses() error {
 	for i := range witnesses {
-		if _, err := os.Stat(p.witnessDir(i)); err == nil {
+		if _, err := os.Stat(witnessDir(p.dir, i)); err == nil {
 			continue
 		}
-		if err := witness.Create(p.witnessDir(i), witnessKeyName(i)); err != nil {
+		if err := witness.Create(witnessDir(p.dir, i), witnessKeyName(i)); err != nil {
 			return err
 		}
 	}
@@ -67,7 +67,7 @@ func (p *plan) logTrust() (*transparency.Trust, error) {
 
 // witnessKeys are both verifier keys of a witness.
 func (p *plan) witnessKeys(i int) ([]string, error) {
-	cosigners, err := witness.OpenCosigners(p.witnessDir(i), witnessKeyName(i), true)
+	cosigners, err := witness.OpenCosigners(witnessDir(p.dir, i), witnessKeyName(i), true)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (p *plan) askedWitnesses() ([]publish.WitnessConfig, error) {
 func (p *plan) witnessConfig(s *seat, i int, t *transparency.Trust) (witness.Config, error) {
 	id, err := p.public.issue(s.name, s.name+".sotto")
 	return witness.Config{
-		Listen: addr(s), TLS: id, Metrics: s.metrics, Dir: p.witnessDir(i), Name: witnessKeyName(i), MLDSA: true,
+		Listen: addr(s), TLS: id, Metrics: s.metrics, Dir: witnessDir(p.dir, i), Name: witnessKeyName(i), MLDSA: true,
 		Logs: []witness.Log{{Origin: t.Origin, LogKey: t.LogKey, LogKeyPQ: t.LogKeyPQ}},
 	}, err
 }
