@@ -387,9 +387,10 @@ func (p *Publisher) restore() error {
 	p.board.Archive(p.log.Signed)
 	last := p.log.Last().Epoch
 	for e := last - min(last, 2); e <= last; e++ {
-		if err := p.post(e); errors.Is(err, os.ErrNotExist) && p.log.Pending() {
-			break // nobody may see it yet
-		} else if err != nil {
+		if p.log.waits(e) {
+			continue // nobody may see it yet
+		}
+		if err := p.post(e); err != nil {
 			return err
 		}
 		if p.live[e] != nil {
