@@ -335,8 +335,11 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 	inside, err := p.operator.issue(s.name, "publisher.sotto")
 	return publish.Config{
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin,
-		Epoch: p.opts.Epoch, Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
-		Nodes: nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
+		// A statement takes about half a second to make here (evidence of three nodes,
+		// a durable append, freshness), whatever the epoch.
+		Epoch: p.opts.Epoch, Lead: max(p.opts.Epoch/6, min(2*time.Second, p.opts.Epoch/2)).Truncate(time.Second),
+		Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
+		Nodes:     nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
 		Policy: p.policy(),
 		Models: []publish.ModelConfig{{
 			Name: model.Name, Weights: hex.EncodeToString(weights[:]), Context: 512,

@@ -319,14 +319,17 @@ func (p *Publisher) publish(ctx context.Context, a *attempt, begin time.Time) er
 	if err := p.saveRoster(r); err != nil {
 		return err
 	}
-	if err := p.commit(ctx, st, pack, p.now()); err != nil {
+	if err := p.log.CommitContext(ctx, st, pack, p.now()); err != nil {
 		return err
 	}
 	p.pending = nil
 	p.live[a.epoch] = r
+	p.refresh(ctx, p.now()) // before anybody sees it: its readers want freshness, too
+	if err := p.post(a.epoch); err != nil {
+		return err
+	}
 	p.meters.rotations.Inc()
 	p.slog.Info("statement public", "epoch", a.epoch, "nodes", len(st.Nodes), "not_before", st.NotBefore, "not_after", st.NotAfter)
-	p.refresh(ctx, p.now()) // before it becomes the latest: its readers want freshness, too
 	return nil
 }
 
