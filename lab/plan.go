@@ -353,8 +353,11 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 	asked, err := p.askedWitnesses()
 	return publish.Config{
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin, Witnesses: asked, Quorum: quorum,
-		Epoch: p.opts.Epoch, Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
-		Nodes: nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
+		// A statement takes about half a second to make here (evidence of three nodes,
+		// a durable append, freshness), whatever the epoch.
+		Epoch: p.opts.Epoch, Lead: max(p.opts.Epoch/6, min(2*time.Second, p.opts.Epoch/2)).Truncate(time.Second),
+		Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
+		Nodes:     nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
 		Policy: p.policy(),
 		Models: []publish.ModelConfig{{
 			Name: model.Name, Weights: hex.EncodeToString(weights[:]), Context: 512,

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ import (
 
 // keepPacks is how many epochs' packs stay on disk. Statements stay for ever.
 const keepPacks = 32
+
+// cosignTimeout bounds one round of asking the witnesses: there is another.
+const cosignTimeout = 30 * time.Second
 
 // A Log is a directory that holds keys, statements and the log of them:
 //
@@ -49,9 +53,9 @@ type Log struct {
 
 	mu      sync.Mutex // guards what follows
 	last    *statement.Statement
-	leaf    []byte // bytes of last
-	pending bool   // committed, and not yet signed by all who must
-	broken  bool   // a write failed: the disk is the truth, memory may not be
+	leaf    []byte   // bytes of last
+	waiting []uint64 // committed, and not yet signed by all who must
+	broken  bool     // a write failed: the disk is the truth, memory may not be
 }
 
 // A Cosign asks witnesses for their lines under the log's note over size leaves
@@ -69,78 +73,6 @@ type Witnesses struct {
 
 func realDisk() disk {
 	return disk{durable.CreateFile, durable.WriteFile, (*log.Log).AppendAt}
-}
-
-// CreateLog makes a new log in dir, which must not exist or be empty, with an
-// empty statement as leaf 0. It appears as a whole or not at all.
-func CreateLog(dir, origin string, now time.Time) error {
-	return createLog(dir, origin, now, realDisk())
-}
-
-func createLog(dir, origin string, now time.Time, d disk) (err error) {
-	if _, err := GenerateKeys(origin); err != nil { // the origin is usable
-		return err
-	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("create log: %s is not empty: %w", dir, fs.ErrExist)
-	}
-	parent := filepath.Dir(filepath.Clean(dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return fmt.Errorf("create log: %w", err)
-	}
-	tmp, err := os.MkdirTemp(parent, ".log-*")
-	if err != nil {
-		return fmt.Errorf("create log: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(tmp)
-		}
-	}()
-	for _, sub := range []string{"statement", "pack", "signed"} {
-		if err := os.Mkdir(filepath.Join(tmp, sub), 0o700); err != nil {
-			return fmt.Errorf("create log: %w", err)
-		}
-	}
-	for file, create := range map[string]func(string) error{logKeyFile: d.createKey, clockKeyFile: d.createKey, pqKeyFile: d.createPQKey} {
-		if err := create(filepath.Join(tmp, file)); err != nil {
-			return err
-		}
-	}
-	if err := begin(tmp, origin, now, d); err != nil {
-		return fmt.Errorf("create log: %w", err)
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return fmt.Errorf("create log: %w", err)
-	}
-	return syncDir(parent)
-}
-
-// begin puts leaf 0 into a directory that has keys.
-func begin(dir, origin string, now time.Time, d disk) error {
-	keys, err := OpenKeys(dir, origin)
-	if err != nil {
-		return err
-	}
-	start := now.UTC().Truncate(time.Second)
-	genesis := &statement.Statement{Empty: true, NotBefore: start, NotAfter: start, NextPublic: start}
-	leaf, err := genesis.Append(nil)
-	if err != nil {
-		return err
-	}
-	if err := d.create(filepath.Join(dir, "statement", digest(leaf)), leaf, 0o644); err != nil {
-		return err
-	}
-	cfg := log.Config{Dir: filepath.Join(dir, "log"), Signer: keys.Log}
-	if err := log.Create(cfg); err != nil {
-		return err
-	}
-	ctx := context.Background() // local disk only
-	tiles, err := log.Open(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.appendAt(tiles, ctx, 0, statement.LogLeaf(leaf)), tiles.Close())
 }
 
 // OpenLog opens what [CreateLog] made, checks that every statement follows the
@@ -222,14 +154,25 @@ func (l *Log) load(ctx context.Context) error {
 	if l.last == nil {
 		return fmt.Errorf("open log: %s holds no leaf", l.dir)
 	}
-	l.pending = false
-	for e := l.last.Epoch - min(l.last.Epoch, 1); e <= l.last.Epoch; e++ {
-		if _, err := os.Stat(l.path("signed", e)); err != nil {
-			l.pending = true
-		}
-	}
+	l.waiting = l.unsigned()
 	l.broken = false
 	return nil
+}
+
+// unsigned lists which of the newest two statements lack a file that readers
+// accept: never made, or made before there were these witnesses.
+func (l *Log) unsigned() (out []uint64) {
+	for e := l.last.Epoch - min(l.last.Epoch, 1); e <= l.last.Epoch; e++ {
+		if b, err := l.Signed(e); err == nil {
+			if s, err := statement.ParseSigned(b); err == nil {
+				if _, _, err := s.Verify(l.trust); err == nil {
+					continue
+				}
+			}
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
 func (l *Log) loadLeaf(index uint64, raw []byte) error {
@@ -267,7 +210,14 @@ var (
 func (l *Log) Pending() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pending
+	return len(l.waiting) > 0
+}
+
+// waits reports whether nobody may see the statement of an epoch yet.
+func (l *Log) waits(epoch uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.waiting, epoch)
 }
 
 // Finish makes what follows from the last leaf and is not there yet: everybody's
@@ -282,13 +232,7 @@ func (l *Log) Finish(ctx context.Context, now time.Time) error {
 }
 
 func (l *Log) finish(ctx context.Context, now time.Time) error {
-	var missing []uint64
-	for e := l.last.Epoch - min(l.last.Epoch, 1); e <= l.last.Epoch; e++ {
-		if _, err := os.Stat(l.path("signed", e)); err != nil {
-			missing = append(missing, e)
-		}
-	}
-	if len(missing) > 0 {
+	if missing := l.unsigned(); len(missing) > 0 {
 		note, c, err := l.checkpoint(ctx, now)
 		if err != nil {
 			return err
@@ -299,7 +243,7 @@ func (l *Log) finish(ctx context.Context, now time.Time) error {
 			}
 		}
 	}
-	l.pending = false
+	l.waiting = nil
 	return nil
 }
 
@@ -339,6 +283,8 @@ func (l *Log) checkpoint(ctx context.Context, now time.Time) ([]byte, *transpare
 	if l.cosign == nil {
 		note, err = l.keys.Clock.Cosign(note, now)
 	} else {
+		ctx, cancel := context.WithTimeout(ctx, cosignTimeout)
+		defer cancel()
 		note, err = l.cosign(ctx, note, own.Size, func(old uint64) ([][32]byte, error) { return l.tiles.ProveConsistency(ctx, old, own.Size) })
 	}
 	if err != nil {
@@ -390,7 +336,7 @@ func (l *Log) CommitContext(ctx context.Context, s *statement.Statement, pack *s
 	switch {
 	case l.broken:
 		return errBroken
-	case l.pending:
+	case len(l.waiting) > 0:
 		return errPending
 	}
 	leaf, err := s.Append(nil)
@@ -421,7 +367,7 @@ func (l *Log) CommitContext(ctx context.Context, s *statement.Statement, pack *s
 		l.broken = true
 		return err
 	}
-	l.last, l.leaf, l.pending = s, leaf, true
+	l.last, l.leaf, l.waiting = s, leaf, []uint64{s.Epoch}
 	if err := l.finish(ctx, now); err != nil {
 		return err
 	}
@@ -518,13 +464,4 @@ func name(epoch uint64) string { return fmt.Sprintf("%016d", epoch) }
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("log: %w", err)
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

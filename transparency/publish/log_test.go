@@ -210,6 +210,7 @@ func TestCommitFailureTable(t *testing.T) {
 		for _, crash := range []bool{false, true} {
 			name := row.step + map[bool]string{true: " took effect", false: " did not"}[row.took] + map[bool]string{true: ", crash", false: ""}[crash]
 			t.Run(name, func(t *testing.T) {
+				t.Parallel() // most of it is waiting for the disk
 				l := newLog(t)
 				commit(t, l, 2)
 				l.disk = faulty(row.n, row.took)

@@ -326,14 +326,17 @@ func (p *Publisher) publish(ctx context.Context, a *attempt, begin time.Time) er
 	if err := p.saveRoster(r); err != nil {
 		return err
 	}
-	if err := p.commit(ctx, st, pack, p.now()); err != nil {
+	if err := p.log.CommitContext(ctx, st, pack, p.now()); err != nil {
 		return err
 	}
 	p.pending = nil
 	p.live[a.epoch] = r
+	p.refresh(ctx, p.now()) // before anybody sees it: its readers want freshness, too
+	if err := p.post(a.epoch); err != nil {
+		return err
+	}
 	p.meters.rotations.Inc()
 	p.slog.Info("statement public", "epoch", a.epoch, "nodes", len(st.Nodes), "not_before", st.NotBefore, "not_after", st.NotAfter)
-	p.refresh(ctx, p.now()) // before it becomes the latest: its readers want freshness, too
 	return nil
 }
 
@@ -394,9 +397,10 @@ func (p *Publisher) restore() error {
 	p.board.Archive(p.log.Signed)
 	last := p.log.Last().Epoch
 	for e := last - min(last, 2); e <= last; e++ {
-		if err := p.post(e); errors.Is(err, os.ErrNotExist) && p.log.Pending() {
-			break // nobody may see it yet
-		} else if err != nil {
+		if p.log.waits(e) {
+			continue // nobody may see it yet
+		}
+		if err := p.post(e); err != nil {
 			return err
 		}
 		if p.live[e] != nil {

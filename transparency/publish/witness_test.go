@@ -343,3 +343,88 @@ func TestMirrorsFollowTheLog(t *testing.T) {
 		t.Errorf("%d leaves", e)
 	}
 }
+
+// A log that gains witnesses shows nothing that only its clock has cosigned:
+// the newest statements are signed anew.
+func TestLogGainsWitnesses(t *testing.T) {
+	w := newWorld(t, 2)
+	w.step(time.Second)
+	w.whole(1, 2)
+	ws := newWitnesses(t, 3, 2)
+	ws.now = func() time.Time { return w.clock }
+	ws.down(3)
+	w.cosign, w.cfg.Witnesses, w.cfg.Quorum = ws.cosign, ws.configs(), ws.quorum
+	w.open()
+	w.step(time.Second)
+	for _, path := range []string{"/v1/statement/latest", "/v1/checkpoint", "/v1/freshness"} {
+		if code, _, _ := w.get(path); code != http.StatusNotFound {
+			t.Errorf("%s left with the clock's word alone: %d", path, code)
+		}
+	}
+	ws.down(0)
+	w.step(10 * time.Second)
+	st := w.latest()
+	if st.Epoch != 1 {
+		t.Errorf("epoch %d", st.Epoch)
+	}
+	w.step(st.NextPublic.Sub(w.clock))
+	w.step(st.NotAfter.Sub(w.clock))
+	w.whole(2, 2)
+}
+
+// A statement that waits for its witnesses is neither followed nor replaced.
+func TestNothingFollowsWhatIsNotSigned(t *testing.T) {
+	dir := newLog(t)
+	if err := dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ws := newWitnesses(t, 3, 2)
+	ws.now = func() time.Time { return noon }
+	var keys []string
+	for _, c := range ws.configs() {
+		keys = append(keys, c.Keys...)
+	}
+	l, err := OpenWitnessedLog(t.Context(), dir.dir, testOrigin, Witnesses{Keys: keys, Quorum: 2, Cosign: ws.cosign})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Finish(t.Context(), noon); err != nil { // leaf 0 has the clock's word only
+		t.Fatal(err)
+	}
+	ws.down(3)
+	s, p := next(l)
+	if err := l.Commit(s, p, noon); err == nil || !l.Pending() || l.Broken() {
+		t.Fatalf("committed without witnesses: %v", err)
+	}
+	if s, p := next(l); !errors.Is(l.Commit(s, p, noon), errPending) || l.Last().Epoch != 1 {
+		t.Error("a statement followed one that nobody has signed")
+	}
+	if err := l.Finish(t.Context(), noon); err == nil {
+		t.Error("finished without witnesses")
+	}
+	ws.down(0)
+	if err := l.Finish(t.Context(), noon); err != nil || l.Pending() {
+		t.Error(err)
+	}
+	commit(t, l, 1)
+	check2(t, l)
+}
+
+// check2 is [check] for a log with witnesses.
+func check2(t *testing.T, l *Log) {
+	t.Helper()
+	for e := uint64(1); e <= l.Last().Epoch; e++ {
+		b, err := l.Signed(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := statement.ParseSigned(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Verify(l.Trust()); err != nil {
+			t.Errorf("epoch %d: %v", e, err)
+		}
+	}
+}
