@@ -82,7 +82,7 @@ func first8(b [32]byte) []byte { return b[:8] }
 // is nothing that could run.
 func (v *verification) is(image *ReleasedImage) bool {
 	i := &image.Image
-	return i.Platform == v.platform && i.incomplete() == "" && i.uncompared() == "" &&
+	return i.Platform == v.platform && i.Incomplete() == "" &&
 		i.Measurement == v.launch && v.compare(i) == nil &&
 		// The policy must not be content with less than the release is.
 		(i.TPMOutside || !v.image.TPMOutside) && (i.CPUOnly || !v.image.CPUOnly) &&

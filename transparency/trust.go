@@ -67,12 +67,18 @@ func (t *Trust) keys() (*trustKeys, error) {
 	if err != nil {
 		return nil, Refuse(CodeTrust, "trust: log key: %v", err)
 	}
-	if t.Quorum < 1 || t.Quorum > len(t.Witnesses) || len(t.Witnesses) >= maxSignatures {
-		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses", t.Quorum, len(t.Witnesses))
+	// The log is no witness of itself, nor is one key two witnesses.
+	witnesses, err := witnessVerifiers(t.Witnesses, t.Quorum, map[string]bool{logKey: true})
+	return &trustKeys{log: log, witnesses: witnesses}, err
+}
+
+// witnessVerifiers reads witnesses' keys; seen are keys that may not be one.
+func witnessVerifiers(vkeys []string, quorum int, seen map[string]bool) ([]note.Verifier, error) {
+	if quorum < 1 || quorum > len(vkeys) || len(vkeys) >= maxSignatures {
+		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses", quorum, len(vkeys))
 	}
-	k := &trustKeys{log: log}
-	seen := map[string]bool{logKey: true} // the log is no witness of itself, nor is one key two witnesses
-	for _, vkey := range t.Witnesses {
+	var out []note.Verifier
+	for _, vkey := range vkeys {
 		v, key, err := witnessVerifier(vkey)
 		if err != nil {
 			return nil, err
@@ -81,9 +87,9 @@ func (t *Trust) keys() (*trustKeys, error) {
 			return nil, Refuse(CodeTrust, "trust: witness %q repeats a key", v.Name())
 		}
 		seen[key] = true
-		k.witnesses = append(k.witnesses, v)
+		out = append(out, v)
 	}
-	return k, nil
+	return out, nil
 }
 
 func witnessVerifier(vkey string) (note.Verifier, string, error) {

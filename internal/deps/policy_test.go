@@ -98,6 +98,10 @@ var may = map[string][]string{
 	// Builds on sigstore's own verifier, offline.
 	"transparency/bundle":  {"transparency"},
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
+	// What was released, and by whom: one door, over bundle.
+	"transparency/release": {"attestation", "transparency", "transparency/bundle"},
+	// A SIMULATED authority and log, for tests and the lab.
+	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -194,7 +198,7 @@ var never = []ban{
 	},
 	{
 		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
-		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
+		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/release/releasetest", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
 }
@@ -216,7 +220,9 @@ var only = map[string][]string{
 	"github.com/sigstore/sigstore-go/pkg/root":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/tlog":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
-	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle"},
+	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle", "transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/release/releasetest"},
+	"github.com/digitorus/timestamp":                         {"transparency/release/..."},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1": {"transparency/bundle"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1":  {"transparency/bundle"},
 	"github.com/google/go-sev-guest/verify/trust":            {"attestation/internal/snp"},
@@ -240,7 +246,7 @@ var only = map[string][]string{
 	"go.yaml.in/yaml/v3":                                      {"internal/config", "lab"},
 	"golang.org/x/crypto/chacha20poly1305":                    {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":                          {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
-	"golang.org/x/mod/sumdb/note":                             {"transparency"},
+	"golang.org/x/mod/sumdb/note":                             {"transparency", "transparency/release/releasetest"},
 	"golang.org/x/mod/sumdb/tlog":                             {"transparency", "transparency/bundle"},
 	"golang.org/x/sync/errgroup":                              {"lab", "cmd/..."},
 }
@@ -258,7 +264,7 @@ var (
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/roster", "transparency/statement",
+		"transparency", "transparency/release", "transparency/roster", "transparency/statement",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )
