@@ -100,6 +100,8 @@ var may = map[string][]string{
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
 	// What was released, and by whom: one door, over bundle.
 	"transparency/release": {"attestation", "transparency", "transparency/bundle"},
+	// Makes releases: runs compilers, signs, speaks to logs. No client has it.
+	"transparency/release/build": {"internal/durable", "internal/httpx", "transparency/bundle", "transparency/release"},
 	// A SIMULATED authority and log, for tests and the lab.
 	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
 	// One way to judge a listed node, for whoever judges.
@@ -222,7 +224,14 @@ var only = map[string][]string{
 	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
 	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle", "transparency/release/releasetest"},
 	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/release/releasetest"},
-	"github.com/digitorus/timestamp":                         {"transparency/release/..."},
+	"github.com/digitorus/timestamp":                         {"transparency/release/build", "transparency/release/releasetest"},
+	"github.com/CycloneDX/cyclonedx-go":                      {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1":          {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/empty":    {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/layout":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/static":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/types":    {"transparency/release/build"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1": {"transparency/bundle"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1":  {"transparency/bundle"},
 	"github.com/google/go-sev-guest/verify/trust":            {"attestation/internal/snp"},

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/transparency/bundle"
 )
 
@@ -61,8 +60,8 @@ type Index struct {
 
 // An Item is one statement: SHA-256 of the DSSE payload.
 type Item struct {
-	Kind   string             `json:"kind"`
-	SHA256 attestation.Digest `json:"sha256"`
+	Kind   string `json:"kind"`
+	SHA256 Hash   `json:"sha256"`
 }
 
 func compareItems(a, b Item) int {

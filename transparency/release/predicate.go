@@ -32,6 +32,9 @@ var kindOf = map[string]string{
 	TypeEndorsement: "", TypeRevocation: "",
 }
 
+// A Hash is a SHA-256 that prints as lower-case hex.
+type Hash = attestation.Digest
+
 // An ImageManifest is the predicate of an image: the subject is its digest.
 type ImageManifest struct {
 	Role       string `json:"role"` // "node", "gateway": what runs in it
@@ -41,8 +44,8 @@ type ImageManifest struct {
 	Recipe     Recipe `json:"recipe"`
 
 	// The statements beside this one, by SHA-256 of the DSSE payload.
-	SBOM       attestation.Digest `json:"sbom_sha256"`
-	Provenance attestation.Digest `json:"provenance_sha256"`
+	SBOM       Hash `json:"sbom_sha256"`
+	Provenance Hash `json:"provenance_sha256"`
 
 	// Measurements are what a machine that runs this image attests, one for each
 	// platform and firmware, as a policy lists them. Images of roles that nobody
@@ -52,8 +55,8 @@ type ImageManifest struct {
 	VerityRoot string `json:"verity_root,omitempty"`
 	// IMAPolicy and IMAFiles are SHA-256 of the IMA policy in the image, and of the
 	// list of files that it allows, one "digest  path" a line, sorted.
-	IMAPolicy *attestation.Digest `json:"ima_policy_sha256,omitempty"`
-	IMAFiles  *attestation.Digest `json:"ima_files_sha256,omitempty"`
+	IMAPolicy *Hash `json:"ima_policy_sha256,omitempty"`
+	IMAFiles  *Hash `json:"ima_files_sha256,omitempty"`
 }
 
 // A Recipe says how to build the same again.
@@ -157,6 +160,35 @@ func parseHead(payload []byte) (*head, error) {
 	return h, nil
 }
 
+// ParseMeasurements reads a JSON list of images as a policy and a manifest have
+// them.
+func ParseMeasurements(b []byte) ([]attestation.Image, error) {
+	var out []attestation.Image
+	if err := strict(b, &out); err != nil {
+		return nil, refuse(CodeFormat, "measurements: %v", err)
+	}
+	for i := range out {
+		if what := out[i].Incomplete(); what != "" {
+			return nil, refuse(CodeFormat, "measurements of %q: no %s", out[i].Name, what)
+		}
+	}
+	return out, nil
+}
+
+// Predicate returns what a bundle's statement says, unverified: for whoever has
+// verified the file that it is in.
+func Predicate(line []byte) (json.RawMessage, error) {
+	payload, _, err := peek(line)
+	if err != nil {
+		return nil, err
+	}
+	h, err := parseHead(payload)
+	if err != nil {
+		return nil, err
+	}
+	return h.Predicate, nil
+}
+
 // A checked predicate says what is wrong with it; "" if nothing.
 type checked interface{ check() string }
 
@@ -187,7 +219,7 @@ func (m *ImageManifest) check() string {
 		return "repository, commit or tag"
 	case m.Recipe.Type == "" || m.Recipe.Command == "" || !plain(m.Recipe.Type+m.Recipe.Command):
 		return "recipe"
-	case m.SBOM == attestation.Digest{} || m.Provenance == attestation.Digest{}:
+	case m.SBOM == Hash{} || m.Provenance == Hash{}:
 		return "no SBOM or no provenance"
 	case m.VerityRoot != "" && !lowerHex(m.VerityRoot, 64) && !lowerHex(m.VerityRoot, 128):
 		return "verity_root"
