@@ -102,6 +102,8 @@ var may = map[string][]string{
 	"transparency/release": {"attestation", "transparency", "transparency/bundle"},
 	// Makes releases: runs compilers, signs, speaks to logs. No client has it.
 	"transparency/release/build": {"internal/durable", "internal/httpx", "transparency/bundle", "transparency/release"},
+	// Expected values from image files: computes, boots nothing.
+	"transparency/release/measure": {"attestation"},
 	// A SIMULATED authority and log, for tests and the lab.
 	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
 	// One way to judge a listed node, for whoever judges.
@@ -273,7 +275,7 @@ var (
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/release", "transparency/roster", "transparency/statement",
+		"transparency", "transparency/release", "transparency/release/measure", "transparency/roster", "transparency/statement",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )
