@@ -151,6 +151,7 @@ var may = map[string][]string{
 	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
 	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
 	"cmd/sotto-node":    {"attestation/collect/platform", "computenode", "internal/daemon"},
+	"cmd/sotto-release": {"internal/config", "internal/durable", "transparency", "transparency/bundle", "transparency/release", "transparency/release/build", "transparency/release/measure"},
 	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
 	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
 }
@@ -196,12 +197,17 @@ var never = []ban{
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
+		[]string{"client", "client/cli", "cmd/sotto", "transparency/publish", "transparency/roster"},
+		[]string{"transparency/release/build", "transparency/release/measure"},
+		"who judges a release neither makes one nor carries the tools for it",
+	},
+	{
 		[]string{"attestation"},
 		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
 		"the verifier must not reach what makes evidence",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
+		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router"},
 		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/release/releasetest", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
@@ -252,7 +258,7 @@ var only = map[string][]string{
 
 	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
-	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
+	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto", "cmd/sotto-release"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
 	"go.yaml.in/yaml/v3":                                      {"internal/config", "lab"},
 	"golang.org/x/crypto/chacha20poly1305":                    {"hpke/internal/stream", "ohttp/internal/stream"},

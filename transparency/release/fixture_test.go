@@ -14,6 +14,7 @@ import (
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/attestationtest"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/bundle"
 	"github.com/sotto-project/sotto/transparency/release"
 	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
 )
@@ -68,8 +69,8 @@ func newFixture(t *testing.T) *fixture {
 
 // statements makes what a publisher says; change may spoil the image's manifest.
 func statements(change func(*release.ImageManifest)) [][]byte {
-	sbom := must(release.NewStatement(release.TypeSBOM, []release.Subject{release.NewSubject("node", image)}, map[string]any{"bomFormat": "CycloneDX", "specVersion": "1.6"}))
-	prov := must(release.NewStatement(release.TypeProvenance, []release.Subject{release.NewSubject("node", image), release.NewSubject("sotto", sha256.Sum256([]byte("sotto")))},
+	sbom := must(statement(release.TypeSBOM, []release.Subject{release.NewSubject("node", image)}, map[string]any{"bomFormat": "CycloneDX", "specVersion": "1.6"}))
+	prov := must(statement(release.TypeProvenance, []release.Subject{release.NewSubject("node", image), release.NewSubject("sotto", sha256.Sum256([]byte("sotto")))},
 		map[string]any{"buildDefinition": map[string]any{"buildType": "x", "resolvedDependencies": []any{map[string]any{"digest": map[string]any{"gitCommit": rt.Commit}}}}}))
 	m := release.ImageManifest{Role: "node", Repository: rt.Repository, Commit: rt.Commit, Tag: tag,
 		Recipe: release.Recipe{Type: "https://sotto-project.github.io/release/build/v1", Command: "sotto-release make", Inputs: map[string]string{"go": "go1.26.0"}},
@@ -81,8 +82,8 @@ func statements(change func(*release.ImageManifest)) [][]byte {
 		change(&m)
 	}
 	return [][]byte{sbom, prov,
-		must(release.NewStatement(release.TypeImage, []release.Subject{release.NewSubject("node", image)}, m)),
-		must(release.NewStatement(release.TypeModel, []release.Subject{release.NewSubject("toy.gguf", weights)},
+		must(statement(release.TypeImage, []release.Subject{release.NewSubject("node", image)}, m)),
+		must(statement(release.TypeModel, []release.Subject{release.NewSubject("toy.gguf", weights)},
 			release.ModelManifest{Name: "toy", Source: "https://models.simulated.example/toy", Revision: "1", Format: "gguf", Context: 512}))}
 }
 
@@ -98,13 +99,13 @@ func (f *fixture) publish(who rt.Identity, at time.Time) {
 func (f *fixture) endorse(who, claim string, at time.Time) { f.endorseID(f.file.ID(), who, claim, at) }
 
 func (f *fixture) endorseID(id [32]byte, who, claim string, at time.Time) {
-	s := must(release.NewStatement(release.TypeEndorsement, []release.Subject{release.NewSubject("release", id)},
+	s := must(statement(release.TypeEndorsement, []release.Subject{release.NewSubject("release", id)},
 		release.Endorsement{Claim: claim, AsOf: at, Expires: at.AddDate(0, 0, 30)}))
 	f.attach(who, s, at)
 }
 
 func (f *fixture) revoke(who, kind string, digest [32]byte, at time.Time) {
-	s := must(release.NewStatement(release.TypeRevocation, []release.Subject{release.NewSubject(kind, digest)},
+	s := must(statement(release.TypeRevocation, []release.Subject{release.NewSubject(kind, digest)},
 		release.Revocation{Kind: kind, Reason: "writes prompts to disk", AsOf: at}))
 	f.attach(who, s, at)
 }
@@ -154,6 +155,16 @@ type object = map[string]any
 
 func entry(b object) object {
 	return b["verificationMaterial"].(object)["tlogEntries"].([]any)[0].(object)
+}
+
+// statement is release.NewStatement without its checks.
+func statement(kind string, subjects []release.Subject, predicate any) ([]byte, error) {
+	return json.Marshal(struct {
+		Type      string            `json:"_type"`
+		Subject   []release.Subject `json:"subject"`
+		Kind      string            `json:"predicateType"`
+		Predicate any               `json:"predicate"`
+	}{bundle.StatementType, subjects, kind, predicate})
 }
 
 func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }

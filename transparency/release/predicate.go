@@ -129,7 +129,7 @@ func (s Subject) sha256() (d attestation.Digest, ok bool) {
 	return d, lowerHex(text, 64) && d.UnmarshalText([]byte(text)) == nil
 }
 
-// NewStatement prints an in-toto statement.
+// NewStatement prints an in-toto statement, if it is one that would be read.
 func NewStatement(predicateType string, subjects []Subject, predicate any) ([]byte, error) {
 	p, err := json.Marshal(predicate)
 	if err != nil {
@@ -139,8 +139,26 @@ func NewStatement(predicateType string, subjects []Subject, predicate any) ([]by
 	if err != nil {
 		return nil, err
 	}
-	_, err = parseHead(b)
-	return b, err
+	h, err := parseHead(b)
+	if err != nil {
+		return nil, err
+	}
+	return b, h.check()
+}
+
+// check reads the predicate if it is one of ours.
+func (h *head) check() (err error) {
+	switch h.PredicateType {
+	case TypeImage:
+		_, _, err = parsePredicate[ImageManifest](h)
+	case TypeModel:
+		_, _, err = parsePredicate[ModelManifest](h)
+	case TypeEndorsement:
+		_, _, err = parsePredicate[Endorsement](h)
+	case TypeRevocation:
+		_, _, err = parsePredicate[Revocation](h)
+	}
+	return err
 }
 
 // parseHead reads a statement, its predicate unread.

@@ -426,7 +426,7 @@ func TestReviewers(t *testing.T) {
 		f := newFixture(t)
 		bare(f)
 		f.endorse("alice", release.ClaimReviewed, now.Add(-day))
-		s := must(release.NewStatement(release.TypeEndorsement, []release.Subject{release.NewSubject("release", f.file.ID())},
+		s := must(statement(release.TypeEndorsement, []release.Subject{release.NewSubject("release", f.file.ID())},
 			release.Endorsement{Claim: release.ClaimReviewed, AsOf: now.AddDate(1, 0, 0), Expires: now.AddDate(2, 0, 0)}))
 		f.attach("bob", s, now.Add(-3*day))
 		f.refused(release.CodeStale)
@@ -513,6 +513,34 @@ func TestCoolingOff(t *testing.T) {
 	})
 }
 
+// TestNewStatement: what nobody would read is not printed.
+func TestNewStatement(t *testing.T) {
+	subject := []release.Subject{release.NewSubject("x", image)}
+	for _, c := range []struct {
+		kind      string
+		subjects  []release.Subject
+		predicate any
+		ok        bool
+	}{
+		{release.TypeRevocation, subject, release.Revocation{Kind: release.KindImage, Reason: "x", AsOf: now}, true},
+		{release.TypeRevocation, subject, release.Revocation{Kind: release.KindImage, AsOf: now}, false},
+		{release.TypeRevocation, subject, release.Revocation{Kind: "user", Reason: "x", AsOf: now}, false},
+		{release.TypeRevocation, nil, release.Revocation{Kind: release.KindImage, Reason: "x", AsOf: now}, false},
+		{release.TypeRevocation, append(subject, subject...), release.Revocation{Kind: release.KindImage, Reason: "x", AsOf: now}, false},
+		{release.TypeEndorsement, subject, release.Endorsement{Claim: release.ClaimGood, AsOf: now, Expires: now}, false},
+		{release.TypeEndorsement, subject, release.Endorsement{Claim: release.ClaimGood, AsOf: now, Expires: now.Add(time.Second)}, true},
+		{release.TypeEndorsement, subject, release.Endorsement{Claim: release.ClaimGood, AsOf: now.Add(1), Expires: now.Add(time.Second)}, false},
+		{release.TypeEndorsement, subject, release.Endorsement{Claim: "bad", AsOf: now, Expires: now.Add(time.Second)}, false},
+		{release.TypeImage, subject, release.ImageManifest{}, false},
+		{release.TypeModel, subject, release.ModelManifest{}, false},
+		{release.TypeSBOM, subject, "x", false},
+	} {
+		if _, err := release.NewStatement(c.kind, c.subjects, c.predicate); (err == nil) != c.ok {
+			t.Errorf("%s %+v: %v", c.kind, c.predicate, err)
+		}
+	}
+}
+
 // TestPiecesFit: each statement is in order, and together they are not.
 func TestPiecesFit(t *testing.T) {
 	make := func(t *testing.T, items ...[]byte) error {
@@ -525,7 +553,7 @@ func TestPiecesFit(t *testing.T) {
 	}
 	good := statements(nil)
 	prov := func(commit string) []byte {
-		return must(release.NewStatement(release.TypeProvenance, []release.Subject{release.NewSubject("other", weights)},
+		return must(statement(release.TypeProvenance, []release.Subject{release.NewSubject("other", weights)},
 			object{"buildDefinition": object{"resolvedDependencies": []any{object{"digest": object{"gitCommit": commit}}}}}))
 	}
 	for name, items := range map[string][][]byte{
@@ -543,9 +571,9 @@ func TestPiecesFit(t *testing.T) {
 		"no role":              statements(func(m *release.ImageManifest) { m.Role = "" }),
 		"no recipe":            statements(func(m *release.ImageManifest) { m.Recipe.Command = "" }),
 		"measured twice":       statements(func(m *release.ImageManifest) { m.Measurements[1].Name = m.Measurements[0].Name }),
-		"model twice": append(slices.Clone(good), must(release.NewStatement(release.TypeModel, []release.Subject{release.NewSubject("x", image)},
+		"model twice": append(slices.Clone(good), must(statement(release.TypeModel, []release.Subject{release.NewSubject("x", image)},
 			release.ModelManifest{Name: "toy", Source: "https://x.example/", Revision: "1", Format: "gguf", Context: 1}))),
-		"model without source": {must(release.NewStatement(release.TypeModel, []release.Subject{release.NewSubject("x", image)},
+		"model without source": {must(statement(release.TypeModel, []release.Subject{release.NewSubject("x", image)},
 			release.ModelManifest{Name: "toy", Source: "http://x.example/", Revision: "1", Format: "gguf", Context: 1}))},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -118,10 +118,6 @@ func (c *Config) Validate() error {
 		return errors.New(`platforms: missing, such as ["linux/amd64"]`)
 	case c.Builder == "":
 		return errors.New("builder: missing; a URI that names where releases are built")
-	case (c.KeyFile == "") == (c.FulcioURL == ""):
-		return errors.New("key_file or fulcio_url: want one of the two")
-	case (c.FulcioURL == "") != (c.TokenFile == ""):
-		return errors.New("fulcio_url and token_file go together")
 	case c.TrustFile == "":
 		return errors.New("trust_file: missing; it is what users pin")
 	}
@@ -134,6 +130,17 @@ func (c *Config) Validate() error {
 		if !commandForm.MatchString(name) || slices.Contains(notReleased, name) {
 			return fmt.Errorf("commands: %q is not released", name)
 		}
+	}
+	return c.ValidateSigner()
+}
+
+// ValidateSigner checks the part that says who signs, and where it is logged.
+func (c *Config) ValidateSigner() error {
+	switch {
+	case (c.KeyFile == "") == (c.FulcioURL == ""):
+		return errors.New("key_file or fulcio_url: want one of the two")
+	case (c.FulcioURL == "") != (c.TokenFile == ""):
+		return errors.New("fulcio_url and token_file go together")
 	}
 	for name, u := range map[string]string{"log_url": c.LogURL, "timestamp_url": c.TimestampURL, "fulcio_url": c.FulcioURL} {
 		if u == "" && name == "fulcio_url" {
