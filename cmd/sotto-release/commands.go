@@ -187,11 +187,12 @@ func printJSON(w io.Writer, v any) error {
 
 func reproduceCommand() *cobra.Command {
 	var trust, at string
+	var shared bool
 	j := build.Job{}
 	c := &cobra.Command{Use: "reproduce FILE", Args: cobra.ExactArgs(1), Short: "Build a release again and compare, bit for bit",
 		Long: `Judges the release, builds it again from a checkout of its tag as its provenance
 says, and compares every program and image with what was released. It takes the
-very compiler that the provenance names. What was made by another recipe (images of
+very compiler that the provenance names, with an empty cache. What was made by another recipe (images of
 machines, weights) is listed and not compared.`,
 		Example: `  git clone --branch v1.2.3 https://github.com/sotto-project/sotto src
   sotto-release reproduce release.jsonl --trust trust.json --source src`,
@@ -208,6 +209,12 @@ machines, weights) is listed and not compared.`,
 					return err
 				}
 				defer os.RemoveAll(j.Out)
+			}
+			if !shared {
+				if j.Cache, err = os.MkdirTemp("", "sotto-release-cache-"); err != nil {
+					return err
+				}
+				defer os.RemoveAll(j.Cache)
 			}
 			j.Tag, j.Progress = r.Tag, progress(cmd)
 			diff, err := j.Reproduce(cmd.Context(), b, r)
@@ -234,6 +241,7 @@ machines, weights) is listed and not compared.`,
 	c.Flags().StringVar(&at, "at", "", "judge as of this time (RFC 3339) instead of now")
 	c.Flags().StringVar(&j.Source, "source", "", "a clean checkout of the release's tag")
 	c.Flags().StringVar(&j.Out, "out", "", "keep what is built in this new folder")
+	c.Flags().BoolVar(&shared, "shared-cache", false, "use your own cache of the compiler: faster, and takes on trust what is in it")
 	return c
 }
 

@@ -126,7 +126,7 @@ func startLog(t *testing.T, dir string) (string, object) {
 }
 
 // TestReleaseOfThisRepository makes a release of what HEAD is: one program for
-// one platform, or, with SOTTO_FULL_RELEASE=1, all of them for four.
+// one platform, or, with SOTTO_FULL_RELEASE=1, all of them for three.
 func TestReleaseOfThisRepository(t *testing.T) {
 	full := os.Getenv("SOTTO_FULL_RELEASE") != ""
 	dir := t.TempDir()
@@ -163,7 +163,7 @@ func TestReleaseOfThisRepository(t *testing.T) {
 	config := func(who string) string {
 		what := "platforms: [linux/amd64]\ncommands: [sotto-relay]\n"
 		if full {
-			what = "platforms: [linux/amd64, linux/arm64, darwin/arm64, windows/amd64]\n"
+			what = "platforms: [linux/amd64, linux/arm64, darwin/arm64]\n"
 		}
 		return write(who+".yaml", fmt.Appendf(nil, "repository: %s\n%sbuilder: https://builder.simulated.example\nlog_url: %s\ntimestamp_url: %s/api/v1/timestamp\nkey_file: %s\ntrust_file: %s\n",
 			repository, what, url, authorities.URL, filepath.Join(dir, who+".pem"), lenient))

@@ -31,6 +31,9 @@ type Job struct {
 	Source string // a clean checkout
 	Tag    string
 	Out    string // an empty folder, or one that does not exist
+	// Cache is the folder of the compiler's cache; empty: the user's. Who builds
+	// again to compare wants an empty one: what is in a cache is not built.
+	Cache string
 	// Progress says in a line what is being done. It may be nil.
 	Progress func(string)
 }
@@ -243,7 +246,7 @@ func (j *Job) compile(ctx context.Context, b *built) error {
 				return err
 			}
 			start := time.Now()
-			if err := b.source.compile(ctx, command, platform, path); err != nil {
+			if err := b.source.compile(ctx, command, platform, path, j.Cache); err != nil {
 				return fmt.Errorf("%s for %s: %w", command, platform, err)
 			}
 			digest, err := fileDigest(path)

@@ -49,7 +49,7 @@ func (j *Job) Reproduce(ctx context.Context, file []byte, r *release.Release) (*
 		return nil, fmt.Errorf("compiler: %s here, the release was built with %s: another compiler makes other bytes", version, want)
 	}
 	x := p.BuildDefinition.ExternalParameters
-	again := &Job{Source: j.Source, Tag: r.Tag, Out: j.Out, Progress: j.Progress, Config: Config{
+	again := &Job{Source: j.Source, Tag: r.Tag, Out: j.Out, Cache: j.Cache, Progress: j.Progress, Config: Config{
 		Repository: r.Repository, Commands: x.Commands, Images: x.Images, Platforms: x.Platforms, Builder: p.RunDetails.Builder.ID}}
 	for _, name := range slices.Concat(x.Commands, x.Images) {
 		if !commandForm.MatchString(name) { // it becomes a path

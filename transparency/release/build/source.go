@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,13 +104,16 @@ func goVersion(ctx context.Context) (string, error) {
 }
 
 // compile builds one program for one platform.
-func (s *source) compile(ctx context.Context, command, platform, out string) error {
+func (s *source) compile(ctx context.Context, command, platform, out, cache string) error {
 	goos, goarch, ok := strings.Cut(platform, "/")
 	if !ok {
 		return errors.New("platform " + platform)
 	}
 	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, buildFlags, []string{"-o", out, "./cmd/" + command})...)
 	cmd.Dir, cmd.Env = s.dir, environment("GOOS="+goos, "GOARCH="+goarch)
+	if cache != "" {
+		cmd.Env = append(cmd.Env, "GOCACHE="+cache) // the last one counts
+	}
 	_, err := output(cmd)
 	return err
 }
@@ -123,6 +125,3 @@ func binary(command, platform string) string {
 	}
 	return command
 }
-
-// hostPlatform is where this runs.
-func hostPlatform() string { return runtime.GOOS + "/" + runtime.GOARCH }
