@@ -35,7 +35,7 @@ func TestOperateIsCurrent(t *testing.T) {
 		"router":    settings(t, "router", "Config") + settings(t, "cmd/sotto-router", "config"),
 		"node":      settings(t, "computenode", "Config") + settings(t, "cmd/sotto-node", "config"),
 		"publisher": settings(t, "transparency/publish", "Config"), "tls": settings(t, "internal/httpx", "TLS"),
-		"trust": settings(t, "transparency", "Trust"), "metrics": metricsList(t),
+		"trust": settings(t, "transparency", "Trust"), "release": settings(t, "transparency/release/build", "Config"), "metrics": metricsList(t),
 	} {
 		part := regexp.MustCompile(`(?s)(<!-- generated: ` + name + ` -->\n).*?(<!-- end -->)`)
 		if !part.MatchString(next) {

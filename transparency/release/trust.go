@@ -102,7 +102,7 @@ func ParseTrust(b []byte) (*Trust, error) {
 		Root json.RawMessage `json:"trusted_root"`
 	}
 	if json.Unmarshal(b, &peek) == nil && len(peek.Root) > 0 && peek.Root[0] == '"' {
-		return nil, refuse(CodeRemote, "trusted_root is %.80s: put the root itself there, so that nobody can choose another one for you", peek.Root)
+		return nil, refuse(CodeRemote, "trusted_root is %.80s: put the root itself there, so that it is you who chose it", peek.Root)
 	}
 	t := new(Trust)
 	if err := strict(b, t); err != nil {

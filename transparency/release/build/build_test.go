@@ -21,6 +21,7 @@ import (
 
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/internal/config"
 	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/release/build"
 	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
@@ -299,5 +300,15 @@ func TestMakeStops(t *testing.T) {
 	s.fail = func(*http.Request) bool { cancel(); return true }
 	if _, err := s.job("out").Make(ctx); err == nil {
 		t.Error("went on")
+	}
+}
+
+func TestDeployedConfiguration(t *testing.T) {
+	c, err := config.Load[build.Config]("../../../deploy/release.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
 	}
 }
