@@ -5,6 +5,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -15,8 +16,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/release/build"
+	"github.com/sotto-project/sotto/transparency/release/measure"
 	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
 )
 
@@ -76,4 +79,21 @@ func TestScript(t *testing.T) {
 		}
 		return nil
 	}})
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0}, {errors.New("x"), 1}, {usageError{errors.New("x")}, 2},
+		{transparency.Refuse(release.CodeAbsent, "x"), 10}, {transparency.Refuse(release.CodeAge, "x"), 10},
+		{fmt.Errorf("x: %w", transparency.Refuse(release.CodeRevoked, "x")), 10}, {remote("https://x"), 10}, {errDiffers, 10},
+		{fmt.Errorf("%w: x", build.ErrUnsupported), 20}, {fmt.Errorf("%w: x", measure.ErrUnsupported), 20}, {transparency.Refuse("bundle.version", "x"), 20},
+		{transparency.Refuse(release.CodeFormat, "x"), 30}, {transparency.Refuse(release.CodeTrust, "x"), 30}, {fmt.Errorf("%w: x", errMalformed), 30},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("%v: %d, want %d", c.err, got, c.want)
+		}
+	}
 }
