@@ -40,7 +40,13 @@ func TestFilesHaveOneSpelling(t *testing.T) {
 		}
 		return join([]string{strings.Replace(lines[0], old, with, 1)}, lines[1:])
 	}
+	last := []byte(lines[0])
+	last[len(last)-len("0\"}]}\n")] ^= 1 // the last digit of the last hash
+	if d := last[len(last)-len("0\"}]}\n")]; d == '`' || d == 'g' {
+		last[len(last)-len("0\"}]}\n")] = '0'
+	}
 	for name, in := range map[string]string{
+		"digest of another":    join([]string{string(last)}, lines[1:]),
 		"nothing":              "",
 		"line feed":            "\n",
 		"no line feed":         string(whole[:len(whole)-1]),

@@ -73,6 +73,9 @@ func TestPublishers(t *testing.T) {
 		if err != nil || !strings.HasPrefix(r.Publisher, "key ") {
 			t.Fatalf("%v", err)
 		}
+		f.trust.Repository = "https://git.simulated.example/sotto-project/other" // one key for two repositories
+		f.refused(release.CodeIdentity)
+		f.trust.Repository = rt.Repository
 		f.trust.Publisher.PublicKey = rt.PublicKey(rt.NewKey())
 		if _, err := f.verify(); err == nil {
 			t.Error("AT-43: accepted under another key")
