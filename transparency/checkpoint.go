@@ -89,19 +89,55 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])
 		}
 	}
-	if c.Cosignatures, err = countWitnesses(keys.witnesses, text, sigs); err != nil {
+	if c.Cosignatures, c.Time, err = cosigned(c.Origin, text, sigs, keys.witnesses, t.Quorum); err != nil {
 		return nil, err
 	}
-	if n := len(c.Cosignatures); n < t.Quorum {
-		return nil, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", c.Origin, n, t.Quorum)
+	c.quorum = t.Quorum
+	return c, nil
+}
+
+// cosigned collects the votes of trusted witnesses and their time.
+func cosigned(origin string, text []byte, sigs []signature, witnesses []note.Verifier, quorum int) ([]Cosignature, time.Time, error) {
+	out, err := countWitnesses(origin, witnesses, text, sigs)
+	if err != nil {
+		return nil, time.Time{}, err
 	}
-	times := make([]time.Time, len(c.Cosignatures))
-	for i, cs := range c.Cosignatures {
+	if n := len(out); n < quorum {
+		return nil, time.Time{}, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", origin, n, quorum)
+	}
+	times := make([]time.Time, len(out))
+	for i, cs := range out {
 		times[i] = cs.Time
 	}
 	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
-	c.Time, c.quorum = times[t.Quorum-1], t.Quorum
-	return c, nil
+	return out, times[quorum-1], nil
+}
+
+// WitnessTime is the [Checkpoint.Time] of a checkpoint of a log whose own
+// signature somebody else verifies, because its key is of another kind than
+// ours. Refusals: [CodeTrust], [CodeFormat], [CodeWitness].
+func WitnessTime(b []byte, witnesses []string, quorum int) (time.Time, error) {
+	verifiers, err := witnessVerifiers(witnesses, quorum, map[string]bool{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	text, sigs, err := parseNote(b)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c, err := parseText(string(text))
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, at, err := cosigned(c.Origin, text, sigs, verifiers, quorum)
+	return at, err
+}
+
+// CheckWitnesses reports, as [CodeTrust], why these keys and this quorum cannot
+// be used.
+func CheckWitnesses(witnesses []string, quorum int) error {
+	_, err := witnessVerifiers(witnesses, quorum, map[string]bool{})
+	return err
 }
 
 // countWitnesses verifies the cosignatures by trusted keys and counts witnesses,
@@ -111,7 +147,7 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 // can forge one of them has won nothing. Its time is the earlier one, for the
 // same reason. A signature that is wrong, doubled or without a time refuses the
 // whole note; one that is missing costs its witness the vote.
-func countWitnesses(keys []note.Verifier, text []byte, sigs []signature) ([]Cosignature, error) {
+func countWitnesses(origin string, keys []note.Verifier, text []byte, sigs []signature) ([]Cosignature, error) {
 	var out []Cosignature
 	times, missing := map[string]time.Time{}, map[string]bool{}
 	for _, k := range keys {
@@ -120,11 +156,11 @@ func countWitnesses(keys []note.Verifier, text []byte, sigs []signature) ([]Cosi
 			missing[k.Name()] = true
 			continue
 		case !good:
-			return nil, Refuse(CodeWitness, "wrong or doubled cosignature by %q", k.Name())
+			return nil, Refuse(CodeWitness, "checkpoint of %q: wrong or doubled cosignature by %q", origin, k.Name())
 		}
 		when, ok := cosignTime(find(k, sigs))
 		if !ok {
-			return nil, Refuse(CodeWitness, "%q gives no usable time", k.Name())
+			return nil, Refuse(CodeWitness, "checkpoint of %q: %q gives no usable time", origin, k.Name())
 		}
 		if first, again := times[k.Name()]; !again || when.Before(first) {
 			times[k.Name()] = when

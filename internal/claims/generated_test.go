@@ -35,8 +35,8 @@ func TestOperateIsCurrent(t *testing.T) {
 		"router":    settings(t, "router", "Config") + settings(t, "cmd/sotto-router", "config"),
 		"node":      settings(t, "computenode", "Config") + settings(t, "cmd/sotto-node", "config"),
 		"publisher": settings(t, "transparency/publish", "Config"), "tls": settings(t, "internal/httpx", "TLS"),
-		"witness": settings(t, "transparency/witness", "Config"),
-		"trust":   settings(t, "transparency", "Trust"), "metrics": metricsList(t),
+		"witness": settings(t, "transparency/witness", "Config"), "release": settings(t, "transparency/release/build", "Config"),
+		"trust": settings(t, "transparency", "Trust"), "metrics": metricsList(t),
 	} {
 		part := regexp.MustCompile(`(?s)(<!-- generated: ` + name + ` -->\n).*?(<!-- end -->)`)
 		if !part.MatchString(next) {

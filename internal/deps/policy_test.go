@@ -109,6 +109,14 @@ var may = map[string][]string{
 	// needs on top. It knows no statement.
 	"transparency/log":     {"internal/durable", "internal/httpx", "transparency", "transparency/tiles"},
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement", "transparency/witness/feed"},
+	// What was released, and by whom: one door, over bundle.
+	"transparency/release": {"attestation", "transparency", "transparency/bundle"},
+	// Makes releases: runs compilers, signs, speaks to logs. No client has it.
+	"transparency/release/build": {"internal/durable", "internal/httpx", "transparency/bundle", "transparency/release"},
+	// Expected values from image files: computes, boots nothing.
+	"transparency/release/measure": {"attestation"},
+	// A SIMULATED authority and log, for tests and the lab.
+	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -171,6 +179,7 @@ var may = map[string][]string{
 	"cmd/sotto-relay":      {"internal/daemon", "internal/metrics", "relay"},
 	"cmd/sotto-router":     {"internal/daemon", "internal/metrics", "router"},
 	"cmd/sotto-witness":    {"internal/daemon", "transparency/witness"},
+	"cmd/sotto-release":    {"internal/config", "internal/durable", "transparency", "transparency/bundle", "transparency/release", "transparency/release/build", "transparency/release/measure"},
 }
 
 // A ban says what may not be reached, however many steps away.
@@ -219,6 +228,11 @@ var never = []ban{
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
+		[]string{"client", "client/cli", "cmd/sotto", "transparency/publish", "transparency/roster"},
+		[]string{"transparency/release/build", "transparency/release/measure"},
+		"who judges a release neither makes one nor carries the tools for it",
+	},
+	{
 		[]string{"transparency/witness"},
 		[]string{"attestation", "transparency/publish", "transparency/statement", "transparency/witness/feed"},
 		"a witness is run by others than the operator, holds no log and dials nobody",
@@ -234,8 +248,8 @@ var never = []ban{
 		"a node dials nobody, and no role tells a vendor when it looks at which chip",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router", "cmd/sotto-witness"},
-		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
+		[]string{"cmd/sotto", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router", "cmd/sotto-witness"},
+		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/release/releasetest", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
 }
@@ -260,7 +274,16 @@ var only = map[string][]string{
 	"github.com/sigstore/sigstore-go/pkg/root":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/tlog":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
-	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle"},
+	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle", "transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/release/releasetest"},
+	"github.com/digitorus/timestamp":                         {"transparency/release/build", "transparency/release/releasetest"},
+	"github.com/CycloneDX/cyclonedx-go":                      {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1":          {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/empty":    {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/layout":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/static":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/types":    {"transparency/release/build"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1": {"transparency/bundle"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1":  {"transparency/bundle"},
 	"github.com/google/go-sev-guest/verify/trust":            {"attestation/internal/snp"},
@@ -279,7 +302,7 @@ var only = map[string][]string{
 
 	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
-	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
+	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto", "cmd/sotto-release"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
 	// Who writes a log has its storage; who reads one does not.
 	"github.com/transparency-dev/tessera": {"transparency/log"},
@@ -290,7 +313,7 @@ var only = map[string][]string{
 	"go.yaml.in/yaml/v3":                   {"internal/config", "lab"},
 	"golang.org/x/crypto/chacha20poly1305": {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":       {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
-	"golang.org/x/mod/sumdb/note":          {"transparency", "transparency/log"},
+	"golang.org/x/mod/sumdb/note":          {"transparency", "transparency/log", "transparency/release/releasetest"},
 	"golang.org/x/mod/sumdb/tlog":          {"transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":           {"lab", "cmd/..."},
 }
@@ -308,7 +331,7 @@ var (
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles",
+		"transparency", "transparency/fork", "transparency/release", "transparency/release/measure", "transparency/roster", "transparency/statement", "transparency/tiles",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )

@@ -34,6 +34,9 @@ type View struct {
 	EpochPoint *transparency.Checkpoint // the pack's, of an earlier epoch
 	Freshness  *statement.Freshness     // nil: none yet
 	FreshPoint *transparency.Checkpoint // the list's
+	// Released is what the statement's releases allow, which the holder verified
+	// (transparency/release); nil: nobody asked.
+	Released *attestation.Released
 }
 
 // OpenPack parses a pack and verifies its checkpoint: that is all a View needs
@@ -117,7 +120,7 @@ func (v *View) EpochCase(row statement.Node) (*Case, error) {
 		Epoch: v.Statement.Epoch, EvidenceDigest: record.EvidenceDigest, NodeID: row.ID, REK: record.REK, NodeKey: record.NodeKey,
 		EpochCheckpoint: attestation.Checkpoint{Hash: v.EpochPoint.Hash(), Time: v.EpochPoint.Time},
 		Model:           model.Name, WeightsDigest: model.Weights, Payment: v.Statement.Payment,
-		Chips: v.Statement.Chips,
+		Chips: v.Statement.Chips, Released: v.Released,
 	}
 	return c, v.restrict(c)
 }

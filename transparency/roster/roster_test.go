@@ -36,6 +36,37 @@ func TestNodesOfAViewProveThemselves(t *testing.T) {
 	}
 }
 
+// TestReleasesReachTheVerdict: what the view's holder verified restricts every
+// node, remembered verdicts included.
+func TestReleasesReachTheVerdict(t *testing.T) {
+	w := rostertest.New(t, 1)
+	e := w.Epoch(time.Now().Add(-time.Minute), nil)
+	w.Refresh(e, time.Now())
+	v, judge := w.View(e), roster.NewJudge(w.Policy, roster.NewCache(4))
+	verdict := func() string {
+		c, err := v.Case(v.Statement.Nodes[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = judge.Judge(c, time.Now())
+		return roster.CodeOf(err)
+	}
+	model := v.Statement.Models[v.Statement.Nodes[0].Model]
+	good := &attestation.Released{Models: []attestation.ReleasedModel{{Name: model.Name, Weights: model.Weights}}}
+	for _, image := range w.Policy.Images {
+		good.Images = append(good.Images, attestation.ReleasedImage{Image: image, Release: "x"})
+	}
+	for _, c := range []struct {
+		released *attestation.Released
+		want     string
+	}{{nil, ""}, {&attestation.Released{}, "log.absent"}, {good, ""}, {&attestation.Released{Images: good.Images}, "log.absent"}} {
+		v.Released = c.released
+		if got := verdict(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.released, got, c.want)
+		}
+	}
+}
+
 func TestCasesThatAreNone(t *testing.T) {
 	w := rostertest.New(t, 2)
 	e := w.Epoch(time.Now().Add(-time.Minute), nil)
