@@ -34,11 +34,14 @@ func ExitCode(err error) int {
 	var usage *usageError
 	var refused *refusedError
 	var own *pieceError // not an interface: a child process that failed has an exit code, too
+	var audited *auditError
 	switch code := client.CodeOf(err); {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &own):
 		return own.ExitCode()
+	case errors.As(err, &audited):
+		return audited.ExitCode()
 	case errors.As(err, &usage), code == client.CodeConfig:
 		return ExitUsage
 	case code != "", errors.As(err, &refused):
@@ -62,7 +65,7 @@ func RefusedError(err error) error { return &refusedError{err} }
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {
 	e := &env{load: load}
-	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify()}
+	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify(), e.auditCommand()}
 	for _, c := range append(cmds[:len(cmds):len(cmds)], under(cmds)...) {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")

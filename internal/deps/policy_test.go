@@ -115,7 +115,9 @@ var may = map[string][]string{
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
 
-	// What an auditor signs.
+	// An auditor reads what everybody can read and judges by the client's own door;
+	// what it signs is a package of its own.
+	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	"audit/record": {"attestation"},
 
 	// The node: custody of the key sits where only it can import it.
@@ -128,7 +130,7 @@ var may = map[string][]string{
 	// The client and its faces.
 	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
 	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
@@ -194,6 +196,11 @@ var never = []ban{
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
+		[]string{"audit"},
+		[]string{"hpke/recipient", "hpke/sender", "computenode", "transparency/publish", "transparency/log", "attestation/collect", "client"},
+		"an auditor holds no key, makes no evidence and no log, and asks nobody anything that a client would not",
+	},
+	{
 		[]string{"attestation"},
 		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
 		"the verifier must not reach what makes evidence",
@@ -239,7 +246,7 @@ var only = map[string][]string{
 	"github.com/google/go-tpm/tpmutil":                       {"attestation/attestationtest/simtpm"},
 	"github.com/google/go-tpm-tools/simulator":               {"attestation/attestationtest/simtpm"},
 
-	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "cmd/..."},
+	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "audit", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
 	"filippo.io/mldsa":                                        {"transparency"},
