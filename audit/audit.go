@@ -110,6 +110,7 @@ type Auditor struct {
 	told    []Alarm                 // of this run
 	queue   []Alarm                 // found, not durable yet
 	failed  error                   // why the last step could not audit everything
+	broken  error                   // evidence could not be kept
 }
 
 // Open opens the state in a folder, or begins one.
@@ -165,6 +166,9 @@ func (a *Auditor) Step(ctx context.Context) error {
 		return ctx.Err()
 	}
 	best := a.choose(ctx)
+	if a.broken != nil {
+		return &aheadError{a.broken}
+	}
 	if best != nil {
 		if err := a.walk(ctx, best); err != nil {
 			if fatal := new(aheadError); errors.As(err, &fatal) || ctx.Err() != nil {

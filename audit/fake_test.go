@@ -72,6 +72,7 @@ type fakeMirror struct {
 	leaves [][]byte
 	size   int // of the checkpoint; 0: all leaves
 	at     time.Time
+	clock  func() time.Time // if set, when checkpoints are cosigned
 	packs  map[uint64][]byte
 	fresh  []byte
 	down   error
@@ -127,6 +128,9 @@ func (m *fakeMirror) note() []byte {
 	root, err := m.tree.Root(m.n())
 	if err != nil {
 		panic(err)
+	}
+	if m.clock != nil {
+		m.at = m.clock()
 	}
 	return m.sign(m.n(), root, m.at)
 }

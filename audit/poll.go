@@ -43,7 +43,8 @@ func (a *Auditor) poll(ctx context.Context) []look {
 	}
 	wg.Wait()
 	for i := range out {
-		if code := codeOf(out[i].err); code != "" {
+		// Too few cosignatures is what silent witnesses look like: nobody's lie.
+		if code := codeOf(out[i].err); code != "" && code != string(transparency.CodeWitness) {
 			out[i].tampered = "its checkpoint is refused: " + clean(out[i].err.Error())
 		}
 		if out[i].point != nil {
@@ -243,7 +244,7 @@ type proven struct {
 func (a *Auditor) contradiction(code Code, kind string, first, second *transparency.Checkpoint, p *proven, detail string) {
 	name, err := a.store.keep(kind, forkFile(kind, p, first.Note, second.Note))
 	if err != nil {
-		a.failed = err
+		a.broken = err // what cannot be kept is not told: the next run finds it again
 		return
 	}
 	a.lasting(code, name, detail, name)
@@ -274,7 +275,11 @@ func (a *Auditor) conditions(best *look) {
 		age = now.Sub(newest.Time)
 	}
 	a.condition(LogStale, "", newest == nil || age > a.cfg.MaxAge, "the newest cosigned checkpoint is older than "+a.cfg.MaxAge.String(), a.staleGrace(newest))
+	heard := slices.ContainsFunc(a.mirrors, func(l look) bool { return l.point != nil || codeOf(l.err) == string(transparency.CodeWitness) })
 	for _, name := range witnessNames(a.cfg.Trust) {
+		if !heard {
+			break // of whom nothing was shown nothing can be said
+		}
 		if _, ok := a.state.Witnesses[name]; !ok && best != nil {
 			a.state.Witnesses[name] = now.Unix() // its time runs from the first look
 		}

@@ -136,6 +136,9 @@ func (a *Auditor) batch(ctx context.Context, best *look, leaves [][]byte) error 
 		a.take(ctx, best, &records[i], &jobs[i])
 		a.tell(records[i].Alarms...)
 	}
+	if a.broken != nil {
+		return &aheadError{a.broken}
+	}
 	if ctx.Err() != nil {
 		return &aheadError{ctx.Err()} // a release may not have been looked at to the end
 	}
@@ -233,7 +236,7 @@ func (a *Auditor) twoStatements(ctx context.Context, best *look, rec *EpochRecor
 	}
 	name, err := a.store.keep("statements", forkFile("statements", nil, logged, o.raw))
 	if err != nil {
-		a.failed = err
+		a.broken = err
 		return
 	}
 	epoch := rec.Epoch
