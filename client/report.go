@@ -70,6 +70,10 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
 		verdict = attestation.VerifiedWithGaps
 	}
+	if !w.checkpoint.PostQuantum {
+		r.Gaps = append(r.Gaps, "the log's own signature is classical only: the trust names no log_key_pq, so a quantum computer could forge it")
+		verdict = weaker(verdict, attestation.VerifiedWithGaps)
+	}
 	if len(w.statement.Releases) > 0 {
 		r.Gaps = append(r.Gaps, "the statement's releases are not compared by this version: your own policy file names the images, and revokes, alone")
 		verdict = weaker(verdict, attestation.VerifiedWithGaps)

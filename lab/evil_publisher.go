@@ -101,6 +101,7 @@ func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, lo
 	if p.log, err = publish.OpenLog(cfg.Dir, cfg.Origin, time.Now()); err != nil {
 		return err
 	}
+	defer p.log.Close()
 	if p.dialer, err = publish.NewDialer(cfg); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, lo
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, ln := range lns {
-		s := httpx.NewServer(p.boards[i].Handler())
+		s := httpx.NewServer(publish.Public(p.boards[i].Handler(), p.log))
 		s.TLSConfig = tc
 		g.Go(func() error { return httpx.Serve(ctx, ln, s) })
 	}
@@ -297,7 +298,7 @@ func (p *publisherTwin) sign(st statement.Statement) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := tree.Append(leaf); err != nil {
+		if err := tree.Append(statement.LogLeaf(leaf)); err != nil {
 			return nil, err
 		}
 	}
@@ -305,7 +306,7 @@ func (p *publisherTwin) sign(st statement.Statement) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := tree.Append(leaf); err != nil {
+	if err := tree.Append(statement.LogLeaf(leaf)); err != nil {
 		return nil, err
 	}
 	root, err := tree.Root(tree.Size())

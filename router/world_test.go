@@ -295,7 +295,7 @@ func (p *publisher) publish(nodes []*node, from, to time.Time) uint64 {
 		sortNodes(st.Nodes)
 	}
 	leaf := must(st.Append(nil))
-	if err := p.tree.Append(leaf); err != nil {
+	if err := p.tree.Append(statement.LogLeaf(leaf)); err != nil {
 		panic(err)
 	}
 	p.leaves = append(p.leaves, leaf)

@@ -38,6 +38,10 @@ type Checkpoint struct {
 	// Cosignatures are the trusted ones, in the order of the Trust.
 	Cosignatures []Cosignature
 
+	// PostQuantum says that the log's ML-DSA-44 signature was asked for and is
+	// there. Without it the log's own word is classical only.
+	PostQuantum bool
+
 	quorum int // of the Trust that verified it; 0 if none did
 }
 
@@ -75,7 +79,7 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	if c.Origin != t.Origin {
 		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, t.Origin)
 	}
-	c.Note = slices.Clone(b)
+	c.Note, c.PostQuantum = slices.Clone(b), t.PostQuantum()
 	for i, key := range keys.log {
 		if found, good := verifyOne(key, text, sigs); !good {
 			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])

@@ -92,7 +92,7 @@ func TestLogKeysEachCount(t *testing.T) {
 	n := hybrid(t, origin).Sign(7, root(t, 7))
 	head, sigs, _ := strings.Cut(string(n), "\n\n")
 	ed, pq, _ := strings.Cut(sigs, "\n")
-	ed, pq, head = ed+"\n", pq, head+"\n\n"
+	ed, head = ed+"\n", head+"\n\n"
 	foreign := string(hybrid(t, "impostor").Sign(7, root(t, 7)))
 	other := string(hybrid(t, origin).Sign(6, root(t, 6)))
 	otherLines := strings.SplitAfter(other, "\n")

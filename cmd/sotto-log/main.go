@@ -62,7 +62,11 @@ func create(args []string, stdout, stderr io.Writer) int {
 		return daemon.ExitFailed
 	}
 	t := keys.Trust()
-	fmt.Fprintf(stdout, "log:\n  origin: %s\n  log_key: %s\n  witnesses:\n", t.Origin, t.LogKey)
+	fmt.Fprintf(stdout, "log:\n  origin: %s\n  log_key: %s\n", t.Origin, t.LogKey)
+	if t.PostQuantum() {
+		fmt.Fprintf(stdout, "  log_key_pq: %s\n", t.LogKeyPQ)
+	}
+	fmt.Fprintf(stdout, "  witnesses:\n")
 	for _, w := range t.Witnesses {
 		fmt.Fprintf(stdout, "    - %s\n", w)
 	}

@@ -100,7 +100,7 @@ var may = map[string][]string{
 	// The log itself: Tessera's tiles, and what an index that means something
 	// needs on top. It knows no statement.
 	"transparency/log":     {"internal/durable", "internal/httpx", "transparency", "transparency/tiles"},
-	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/statement"},
+	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -189,6 +189,11 @@ var never = []ban{
 		[]string{"computenode"},
 		[]string{"ohttp/gateway", "router", "transparency/publish", "client"},
 		"the node answers; it does not decide who is listed",
+	},
+	{
+		[]string{"transparency/tiles", "client", "client/cli", "cmd/sotto"},
+		[]string{"transparency/log"},
+		"who reads a log has nothing of what writes one",
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},

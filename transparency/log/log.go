@@ -57,6 +57,8 @@ var (
 	// acknowledged: the leaf may be in the log or not. Appending it again at the
 	// same index finds out.
 	ErrUnknown = errors.New("log: the append was not acknowledged")
+
+	errClosed = errors.New("log: closed")
 )
 
 // A Config says what a log is.
@@ -72,7 +74,8 @@ type Config struct {
 	// Batch is how long an append may wait for company. Default 5ms.
 	Batch time.Duration
 
-	write func(path string, data []byte, perm fs.FileMode) error // tests make it fail
+	// Write replaces a file durably. Nil: [durable.WriteFile]. Tests make it fail.
+	Write func(path string, data []byte, perm fs.FileMode) error
 }
 
 // A Log is open in one process at a time. Its methods may run at the same time.
@@ -89,6 +92,7 @@ type Log struct {
 	// has answered, even if the caller has gone: nobody judges the size while a
 	// leaf is on its way.
 	appends sync.RWMutex
+	closed  bool // under appends
 
 	mu     sync.Mutex // guards signed, and the files signed and published
 	signed *transparency.Checkpoint
@@ -151,7 +155,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	if err := l.check(ctx); err != nil {
+	if err := l.Check(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), l.Close())
 	}
 	return l, nil
@@ -160,7 +164,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 // start locks the directory and starts Tessera. The context of its work is the
 // Log's, ended by Close.
 func start(cfg Config) (*Log, error) {
-	l := &Log{dir: cfg.Dir, signer: cfg.Signer, write: cfg.write}
+	l := &Log{dir: cfg.Dir, signer: cfg.Signer, write: cfg.Write}
 	if l.write == nil {
 		l.write = durable.WriteFile
 	}
@@ -219,9 +223,12 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// check compares what is there with what was signed, and the leaves that have
-// not been signed yet with their tiles.
-func (l *Log) check(ctx context.Context) error {
+// Check compares what is there with what was signed, and the leaves that have
+// not been signed yet with their tiles. [Open] has done it; it is for whoever
+// distrusts the disk since.
+func (l *Log) Check(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	size, err := l.Size(ctx)
 	if err != nil {
 		return err
@@ -276,7 +283,12 @@ func rollback(signed, size uint64) error {
 
 // Close waits for appends under way and lets go of the directory.
 func (l *Log) Close() error {
-	l.appends.Lock() // for ever: whoever appends after Close waits for nothing
+	l.appends.Lock()
+	defer l.appends.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
 	l.stop()
 	return l.lock.Close()
 }
@@ -288,6 +300,10 @@ func (l *Log) Origin() string { return l.signer.Origin() }
 // and in the tree.
 func (l *Log) Append(ctx context.Context, leaf []byte) (uint64, error) {
 	l.appends.RLock()
+	if l.closed {
+		l.appends.RUnlock()
+		return 0, errClosed
+	}
 	return l.hand(ctx, leaf, l.appends.RUnlock)
 }
 
@@ -298,6 +314,10 @@ func (l *Log) Append(ctx context.Context, leaf []byte) (uint64, error) {
 // the leaf is there; ask again.
 func (l *Log) AppendAt(ctx context.Context, want uint64, leaf []byte) error {
 	l.appends.Lock()
+	if l.closed {
+		l.appends.Unlock()
+		return errClosed
+	}
 	next, err := l.reader.NextIndex(ctx)
 	switch {
 	case err != nil:

@@ -45,16 +45,8 @@ func open(t testing.TB, cfg Config) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { shut(l) })
+	t.Cleanup(func() { l.Close() })
 	return l
-}
-
-// shut closes a log that may be closed already.
-func shut(l *Log) {
-	if l.appends.TryLock() {
-		l.appends.Unlock()
-		l.Close()
-	}
 }
 
 // crash drops a log as the end of its process would.
@@ -164,6 +156,12 @@ func TestLogGrows(t *testing.T) {
 		check(t, l, size)
 	}
 	crash(t, l)
+	if err := l.AppendAt(t.Context(), 513, leaf(513)); err == nil {
+		t.Error("appended to a closed log")
+	}
+	if _, err := l.Append(t.Context(), leaf(513)); err == nil || l.Close() != nil {
+		t.Error("appended to a closed log")
+	}
 	l = open(t, cfg)
 	check(t, l, 513)
 	grow(t, l, 514)

@@ -90,6 +90,12 @@ func (b *Board) Post(epoch uint64, signed, pack []byte) {
 	})
 }
 
+// Has reports whether the statement of an epoch is posted and still in memory.
+func (b *Board) Has(epoch uint64) bool {
+	p := b.page.Load()
+	return p != nil && p.statements[epoch] != nil
+}
+
 // Point makes the posted statement of epoch the latest. Caches may keep that
 // answer for maxAge.
 func (b *Board) Point(epoch uint64, maxAge time.Duration) {

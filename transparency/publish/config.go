@@ -37,6 +37,14 @@ type Config struct {
 	// Origin names the log for ever, such as "example.org/sotto". Required.
 	Origin string `yaml:"origin"`
 
+	// Witnesses cosign the log: nothing is published before Quorum of them have.
+	// None: the log's own clock cosigns, which says when, and not that others see
+	// the same. Readers need these keys and the quorum in their trust.
+	Witnesses []WitnessConfig `yaml:"witnesses"`
+	// Quorum is how many witnesses must have cosigned, 1 to all. Required with
+	// witnesses.
+	Quorum int `yaml:"quorum"`
+
 	// Epoch is how long one lasts. Default 1h.
 	Epoch time.Duration `yaml:"epoch"`
 	// Lead is how long before an epoch ends the next statement is made. Default
@@ -74,6 +82,15 @@ type Config struct {
 	Models []ModelConfig `yaml:"models"`
 	// Releases are what nodes may run, by the digest that the release log holds.
 	Releases []ReleaseConfig `yaml:"releases"`
+}
+
+// A WitnessConfig is one witness of the log, run by somebody else.
+type WitnessConfig struct {
+	// URL is the witness's submission prefix (C2SP tlog-witness), https. It is
+	// trusted with availability only.
+	URL string `yaml:"url"`
+	// Keys are its verifier keys: type 0x04 (Ed25519), 0x06 (ML-DSA-44) or both.
+	Keys []string `yaml:"keys"`
 }
 
 // A NodeConfig is one node to ask.
@@ -137,6 +154,9 @@ func (c Config) Validate() error {
 	case len(c.Nodes) == 0 || len(c.Models) == 0 || len(c.GatewayKeys) == 0:
 		return errors.New("publish: nodes, models and gateway_keys are required")
 	}
+	if err := c.validateWitnesses(); err != nil {
+		return err
+	}
 	if _, err := paymentMode(c.Payment); err != nil {
 		return err
 	}
@@ -163,6 +183,24 @@ func (c Config) Validate() error {
 			return fmt.Errorf("publish: node %q: model %q is not in models", n.Name, n.Model)
 		}
 		names[n.Name] = true
+	}
+	return nil
+}
+
+func (c *Config) validateWitnesses() error {
+	if c.Quorum < 0 || c.Quorum > len(c.Witnesses) || (c.Quorum == 0) != (len(c.Witnesses) == 0) {
+		return fmt.Errorf("publish: quorum: %d of %d witnesses", c.Quorum, len(c.Witnesses))
+	}
+	urls := map[string]bool{}
+	for _, w := range c.Witnesses {
+		u, err := url.Parse(w.URL)
+		if err != nil || u.Host == "" || u.Scheme != "https" || urls[w.URL] {
+			return fmt.Errorf("publish: witness %q: url is no https address, or taken", w.URL)
+		}
+		if len(w.Keys) == 0 {
+			return fmt.Errorf("publish: witness %q: no keys", w.URL)
+		}
+		urls[w.URL] = true
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ package publish
 
 import (
 	"bytes"
+	"context"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/log"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -27,16 +30,26 @@ func newLog(t *testing.T) *Log {
 	if err := CreateLog(dir, testOrigin, noon); err != nil {
 		t.Fatal(err)
 	}
-	return reopen(t, dir)
+	return open(t, dir)
 }
 
-func reopen(t *testing.T, dir string) *Log {
+func open(t *testing.T, dir string) *Log {
 	t.Helper()
 	l, err := OpenLog(dir, testOrigin, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { l.Close() })
 	return l
+}
+
+// reopen is a crash and the start after it.
+func reopen(t *testing.T, l *Log) *Log {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, l.dir)
 }
 
 // next is a small statement that follows l's last, with its pack.
@@ -75,7 +88,7 @@ func check(t *testing.T, l *Log) {
 			t.Errorf("epoch %d: %v", e, err)
 		}
 		if e > 0 {
-			if prev, err := os.ReadFile(l.path("leaf", e-1)); err != nil || st.Follows(prev) != nil {
+			if prev, err := l.statement(t.Context(), e-1); err != nil || st.Follows(prev) != nil {
 				t.Errorf("epoch %d does not follow", e)
 			}
 			if _, err := l.Pack(e); err != nil {
@@ -93,7 +106,7 @@ func TestLogGrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l = reopen(t, l.dir)
+	l = reopen(t, l)
 	check(t, l)
 	_, after, err := l.Checkpoint(noon.Add(time.Minute))
 	if err != nil || after.Root != before.Root || after.Size != 6 || !after.Time.Equal(noon.Add(time.Minute)) {
@@ -150,21 +163,26 @@ var errDisk = errors.New("disk: no space")
 // faulty makes the nth write fail, after taking effect or instead.
 func faulty(n int, took bool) disk {
 	real, count := realDisk(), 0
+	step := func(do func() error) error {
+		count++
+		if count != n {
+			return do()
+		}
+		if took {
+			if err := do(); err != nil {
+				return err
+			}
+		}
+		return errDisk
+	}
 	wrap := func(f func(string, []byte, fs.FileMode) error) func(string, []byte, fs.FileMode) error {
 		return func(path string, b []byte, perm fs.FileMode) error {
-			count++
-			if count != n {
-				return f(path, b, perm)
-			}
-			if took {
-				if err := f(path, b, perm); err != nil {
-					return err
-				}
-			}
-			return errDisk
+			return step(func() error { return f(path, b, perm) })
 		}
 	}
-	return disk{wrap(real.create), wrap(real.write)}
+	return disk{wrap(real.create), wrap(real.write), func(l *log.Log, ctx context.Context, index uint64, leaf []byte) error {
+		return step(func() error { return real.appendAt(l, ctx, index, leaf) })
+	}}
 }
 
 // For each write of a commit, failing with and without effect: what is the log
@@ -178,12 +196,16 @@ func TestCommitFailureTable(t *testing.T) {
 	}{
 		{"pack", 1, false, false},
 		{"pack", 1, true, false},
-		{"leaf", 2, false, false},
-		{"leaf", 2, true, true},
-		{"checkpoint", 3, false, true},
-		{"checkpoint", 3, true, true},
-		{"signed", 4, false, true},
-		{"signed", 4, true, true},
+		{"statement", 2, false, false},
+		{"statement", 2, true, false},
+		{"leaf", 3, false, false},
+		{"leaf", 3, true, true},
+		{"tree signed", 4, false, true},
+		{"tree signed", 4, true, true},
+		{"checkpoint", 5, false, true},
+		{"checkpoint", 5, true, true},
+		{"signed", 6, false, true},
+		{"signed", 6, true, true},
 	} {
 		for _, crash := range []bool{false, true} {
 			name := row.step + map[bool]string{true: " took effect", false: " did not"}[row.took] + map[bool]string{true: ", crash", false: ""}[crash]
@@ -203,7 +225,7 @@ func TestCommitFailureTable(t *testing.T) {
 				}
 				l.disk = realDisk()
 				if crash {
-					l = reopen(t, l.dir)
+					l = reopen(t, l)
 				} else if err := l.Reload(noon); err != nil {
 					t.Fatal(err)
 				}
@@ -213,14 +235,14 @@ func TestCommitFailureTable(t *testing.T) {
 				check(t, l)
 				commit(t, l, 2)
 				check(t, l)
-				check(t, reopen(t, l.dir))
+				check(t, reopen(t, l))
 			})
 		}
 	}
 }
 
 func TestCreateFailureTable(t *testing.T) {
-	for n := 1; n <= 3; n++ {
+	for n := 1; n <= 5; n++ {
 		for _, took := range []bool{false, true} {
 			dir := filepath.Join(t.TempDir(), "log")
 			if err := createLog(dir, testOrigin, noon, faulty(n, took)); !errors.Is(err, errDisk) {
@@ -239,12 +261,29 @@ func TestCreateFailureTable(t *testing.T) {
 // Opening must not go on from leaves that are not those that were signed: the
 // next signature would be a fork.
 func TestOpenRefusesARestoredLog(t *testing.T) {
+	leafOf := func(l *Log, e uint64) string {
+		raw, err := l.tiles.Leaf(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := statement.ParseLeaf(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(l.dir, "statement", hex.EncodeToString(leaf.Statement[:]))
+	}
+	flip := func(path string) error {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		b[20] ^= 1
+		return os.WriteFile(path, b, 0o644)
+	}
 	for name, harm := range map[string]func(*Log) error{
-		"last leaf gone": func(l *Log) error { return os.Remove(l.path("leaf", 3)) },
-		"leaf in the middle gone": func(l *Log) error {
-			return os.Remove(l.path("leaf", 1))
-		},
-		"last leaf replaced": func(l *Log) error {
+		"last statement gone":     func(l *Log) error { return os.Remove(leafOf(l, 3)) },
+		"statement in the middle": func(l *Log) error { return os.Remove(leafOf(l, 1)) },
+		"last statement replaced": func(l *Log) error {
 			s, err := l.Statement(3)
 			if err != nil {
 				return err
@@ -254,17 +293,14 @@ func TestOpenRefusesARestoredLog(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(l.path("leaf", 3), b, 0o644)
+			return os.WriteFile(leafOf(l, 3), b, 0o644)
 		},
-		"leaf damaged": func(l *Log) error {
-			b, err := os.ReadFile(l.path("leaf", 2))
-			if err != nil {
-				return err
-			}
-			b[20] ^= 1
-			return os.WriteFile(l.path("leaf", 2), b, 0o644)
-		},
-		"checkpoint damaged": func(l *Log) error { return os.WriteFile(filepath.Join(l.dir, "checkpoint"), []byte("x"), 0o644) },
+		"statement damaged":   func(l *Log) error { return flip(leafOf(l, 2)) },
+		"leaves damaged":      func(l *Log) error { return flip(filepath.Join(l.dir, "log/tiles/tile/entries/000.p/4")) },
+		"tiles damaged":       func(l *Log) error { return flip(filepath.Join(l.dir, "log/tiles/tile/0/000.p/4")) },
+		"checkpoint damaged":  func(l *Log) error { return os.WriteFile(filepath.Join(l.dir, "log/checkpoint"), []byte("x"), 0o644) },
+		"signed tree damaged": func(l *Log) error { return os.WriteFile(filepath.Join(l.dir, "log/signed"), []byte("x"), 0o644) },
+		"ML-DSA-44 key gone":  func(l *Log) error { return os.WriteFile(filepath.Join(l.dir, pqKeyFile), []byte("x"), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLog(t)
@@ -272,7 +308,11 @@ func TestOpenRefusesARestoredLog(t *testing.T) {
 			if err := harm(l); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := OpenLog(l.dir, testOrigin, noon); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if l, err := OpenLog(l.dir, testOrigin, noon); err == nil {
+				l.Close()
 				t.Error("opened")
 			}
 		})
@@ -281,15 +321,48 @@ func TestOpenRefusesARestoredLog(t *testing.T) {
 
 func TestRollbackIsNamed(t *testing.T) {
 	l := newLog(t)
-	commit(t, l, 3)
-	if err := os.Remove(l.path("leaf", 3)); err != nil {
+	commit(t, l, 2)
+	before := t.TempDir()
+	if err := os.CopyFS(before, os.DirFS(filepath.Join(l.dir, "log/tiles"))); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, 1)
+	tiles := filepath.Join(l.dir, "log/tiles")
+	if err := errors.Join(l.Close(), os.RemoveAll(tiles), os.CopyFS(tiles, os.DirFS(before))); err != nil {
 		t.Fatal(err)
 	}
 	_, err := OpenLog(l.dir, testOrigin, noon)
 	var e *transparency.Error
 	if !errors.As(err, &e) || e.Code != transparency.CodeRollback {
-		t.Errorf("got %v", err)
+		t.Errorf("AT-47: got %v", err)
 	}
+}
+
+// A log made before there was an ML-DSA-44 key goes on with the one it has.
+func TestClassicalLogGoesOn(t *testing.T) {
+	l := newLog(t)
+	dir := filepath.Join(t.TempDir(), "old")
+	if err := errors.Join(l.Close(), os.MkdirAll(filepath.Join(dir, "statement"), 0o700), os.Mkdir(filepath.Join(dir, "pack"), 0o700), os.Mkdir(filepath.Join(dir, "signed"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []string{logKeyFile, clockKeyFile} {
+		b, err := os.ReadFile(filepath.Join(l.dir, k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, k), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := begin(dir, testOrigin, noon, realDisk()); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir)
+	if l.Trust().PostQuantum() || l.Trust().LogKeyPQ != "" {
+		t.Error("a trust names a key that the log has not")
+	}
+	commit(t, l, 2)
+	check(t, l)
 }
 
 func TestOldPacksGo(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -61,8 +62,18 @@ type Publisher struct {
 // cfg names. A nil policy is read from cfg.Policy and trusts AMD's roots. It
 // dials nobody.
 func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher, error) {
+	return OpenWitnessed(cfg, policy, nil, log)
+}
+
+// OpenWitnessed is [Open] with somebody to ask the witnesses that cfg names. A
+// configuration that names some needs one, and one that names none must not
+// have it: who cosigns is never a matter of what a program happens to contain.
+func OpenWitnessed(cfg Config, policy *attestation.Policy, cosign Cosign, log *slog.Logger) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if (len(cfg.Witnesses) > 0) != (cosign != nil) {
+		return nil, errors.New("publish: witnesses in the configuration and somebody to ask them go together")
 	}
 	cfg = cfg.withDefaults()
 	if policy == nil {
@@ -75,11 +86,11 @@ func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher,
 		}
 		policy.Roots = attestation.VendorRoots()
 	}
-	l, err := OpenLog(cfg.Dir, cfg.Origin, time.Now())
+	d, err := NewDialer(cfg)
 	if err != nil {
 		return nil, err
 	}
-	d, err := NewDialer(cfg)
+	l, err := cfg.openLog(cosign)
 	if err != nil {
 		return nil, err
 	}
@@ -88,15 +99,41 @@ func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher,
 		verify: attestation.Verify, now: time.Now, live: map[uint64]*roster{}, unlisted: map[string]string{},
 	}
 	p.meters = newMeters(p.reg)
-	return p, p.restore()
+	if err := p.restore(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return p, nil
+}
+
+func (c *Config) openLog(cosign Cosign) (*Log, error) {
+	if cosign == nil {
+		return OpenLog(c.Dir, c.Origin, time.Now())
+	}
+	w := Witnesses{Quorum: c.Quorum, Cosign: cosign}
+	for _, x := range c.Witnesses {
+		w.Keys = append(w.Keys, x.Keys...)
+	}
+	return OpenWitnessedLog(context.Background(), c.Dir, c.Origin, w) // local disk only; nobody is asked here
 }
 
 // Trust is what verifies this publisher's log. Readers get it by another way
 // than from this process.
-func (p *Publisher) Trust() *transparency.Trust { return p.log.Keys().Trust() }
+func (p *Publisher) Trust() *transparency.Trust { return p.log.Trust() }
 
 // Board is what the publisher serves.
 func (p *Publisher) Board() *Board { return &p.board }
+
+// Handler serves the public port: the board, and the tile log below /v1/log/ for
+// whoever mirrors or walks it.
+func (p *Publisher) Handler() http.Handler { return Public(p.board.Handler(), p.log) }
+
+// Public joins a board and a log to what the public port serves.
+func Public(board http.Handler, l *Log) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", board)
+	mux.Handle("/v1/log/", http.StripPrefix("/v1/log", l.Tiles()))
+	return mux
+}
 
 // Serve listens on the configured ports and runs until ctx ends.
 func (p *Publisher) Serve(ctx context.Context) error {
@@ -109,7 +146,7 @@ func (p *Publisher) Serve(ctx context.Context) error {
 
 // ServeOn is [Publisher.Serve] on a listener that is there already. It closes it.
 func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
-	srv := httpx.NewServer(p.board.Handler())
+	srv := httpx.NewServer(p.Handler())
 	if p.cfg.TLS != (httpx.TLS{}) {
 		if srv.TLSConfig, err = p.cfg.TLS.Server(false); err != nil {
 			return errors.Join(err, ln.Close())
@@ -136,9 +173,11 @@ func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
 	return all
 }
 
-// Run makes statements and refreshes evidence until ctx ends. It must run once.
-func (p *Publisher) Run(ctx context.Context) error {
+// Run makes statements and refreshes evidence until ctx ends, and then closes
+// the log. It must run once.
+func (p *Publisher) Run(ctx context.Context) (err error) {
 	defer p.dialer.Close()
+	defer func() { err = p.log.Close() }()
 	for ctx.Err() == nil {
 		p.step(ctx)
 		t := time.NewTimer(p.pause(p.now()))
@@ -154,8 +193,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 // step does whatever is due.
 func (p *Publisher) step(ctx context.Context) {
 	now := p.now()
-	last := p.log.Last()
-	if (last.Epoch == 0 || !now.Before(last.NextPublic)) && !now.Before(p.retryAt) {
+	if p.due(now) && !now.Before(p.retryAt) {
 		p.try(ctx, now, false)
 	}
 	p.point(p.now())
@@ -176,6 +214,13 @@ func (p *Publisher) step(ctx context.Context) {
 		p.refreshed = p.retryAt.Add(-p.cfg.Freshness)
 	}
 	p.point(p.now())
+}
+
+// due reports whether the next statement is to be made, or the last one to be
+// signed by those who could not be reached.
+func (p *Publisher) due(now time.Time) bool {
+	last := p.log.Last()
+	return last.Epoch == 0 || !now.Before(last.NextPublic) || p.log.Pending()
 }
 
 // try makes the next statement and plans the next attempt if that fails.
@@ -208,7 +253,7 @@ func (p *Publisher) pause(now time.Time) time.Duration {
 			next = t
 		}
 	}
-	if last.Epoch == 0 || !now.Before(last.NextPublic) {
+	if p.due(now) {
 		next = p.retryAt
 	}
 	return max(next.Sub(now), 10*time.Millisecond)
@@ -221,6 +266,12 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	start := now.UTC().Truncate(time.Second)
 	if err := p.reload(now); err != nil {
 		return err
+	}
+	if err := p.finish(ctx, now); err != nil {
+		return err
+	}
+	if !early && !p.due(now) {
+		return nil // the last one was made in time, and is public now
 	}
 	last := p.log.Last()
 	number, begin := last.Epoch+1, start
@@ -247,7 +298,7 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	}
 	if outage {
 		gap := Epoch{Number: number - 1, NotBefore: last.NotAfter, NotAfter: start, Beacon: p.log.Beacon()}
-		if err := p.commit(Empty(gap), nil, now); err != nil {
+		if err := p.commit(ctx, Empty(gap), nil, now); err != nil {
 			return err
 		}
 	}
@@ -268,7 +319,7 @@ func (p *Publisher) publish(ctx context.Context, a *attempt, begin time.Time) er
 	if err := p.saveRoster(r); err != nil {
 		return err
 	}
-	if err := p.commit(st, pack, p.now()); err != nil {
+	if err := p.commit(ctx, st, pack, p.now()); err != nil {
 		return err
 	}
 	p.pending = nil
@@ -280,11 +331,30 @@ func (p *Publisher) publish(ctx context.Context, a *attempt, begin time.Time) er
 }
 
 // commit appends a statement and puts it on the board.
-func (p *Publisher) commit(st *statement.Statement, pack *statement.Pack, now time.Time) error {
-	if err := p.log.Commit(st, pack, now); err != nil {
+func (p *Publisher) commit(ctx context.Context, st *statement.Statement, pack *statement.Pack, now time.Time) error {
+	if err := p.log.CommitContext(ctx, st, pack, now); err != nil {
 		return err
 	}
 	return p.post(st.Epoch)
+}
+
+// finish gets the signatures that a statement in the log still lacks, and makes
+// it public.
+func (p *Publisher) finish(ctx context.Context, now time.Time) error {
+	if !p.log.Pending() {
+		return nil
+	}
+	if err := p.log.Finish(ctx, now); err != nil {
+		return err
+	}
+	last := p.log.Last()
+	p.pending = nil // its nodes were asked for the epoch that is public now
+	p.slog.Info("statement public, late", "epoch", last.Epoch, "nodes", len(last.Nodes))
+	if err := p.restore(); err != nil {
+		return err
+	}
+	p.refresh(ctx, p.now())
+	return nil
 }
 
 // reload recovers from a write that failed: the disk says what happened.
@@ -317,7 +387,9 @@ func (p *Publisher) restore() error {
 	p.board.Archive(p.log.Signed)
 	last := p.log.Last().Epoch
 	for e := last - min(last, 2); e <= last; e++ {
-		if err := p.post(e); err != nil {
+		if err := p.post(e); errors.Is(err, os.ErrNotExist) && p.log.Pending() {
+			break // nobody may see it yet
+		} else if err != nil {
 			return err
 		}
 		if p.live[e] != nil {
@@ -337,9 +409,8 @@ func (p *Publisher) restore() error {
 
 // point makes the statement in force the latest: the highest that has begun.
 func (p *Publisher) point(now time.Time) {
-	last := p.log.Last()
-	in := last
-	for in.Epoch > 0 && now.Before(in.NotBefore) {
+	in := p.log.Last()
+	for in.Epoch > 0 && (now.Before(in.NotBefore) || !p.board.Has(in.Epoch)) {
 		prev, err := p.log.Statement(in.Epoch - 1)
 		if err != nil {
 			p.slog.Error("log unreadable", "error", err)
@@ -360,7 +431,7 @@ func (p *Publisher) point(now time.Time) {
 // from all nodes of public epochs.
 func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 	p.refreshed = now
-	note, cp, err := p.log.Checkpoint(now)
+	note, cp, err := p.log.CheckpointContext(ctx, now)
 	if err != nil {
 		p.slog.Error("no checkpoint made", "error", err)
 		if err := p.reload(now); err != nil {

@@ -29,9 +29,14 @@ type world struct {
 	p     *Publisher
 	log   *bytes.Buffer
 	clock time.Time
+
+	cosign Cosign // nil: the clock
 }
 
-func newWorld(t *testing.T, n int) *world {
+func newWorld(t *testing.T, n int) *world { return newWitnessedWorld(t, n, nil) }
+
+// newWitnessedWorld has witnesses, if there is somebody to ask them.
+func newWitnessedWorld(t *testing.T, n int, ws *fakeWitnesses) *world {
 	dir := t.TempDir()
 	w := &world{t: t, clock: noon, log: &bytes.Buffer{}}
 	keys := filepath.Join(dir, "gateway.ohttp-keys")
@@ -51,6 +56,10 @@ func newWorld(t *testing.T, n int) *world {
 	if err := CreateLog(w.cfg.Dir, testOrigin, w.clock); err != nil {
 		t.Fatal(err)
 	}
+	if ws != nil {
+		ws.now = func() time.Time { return w.clock }
+		w.cosign, w.cfg.Witnesses, w.cfg.Quorum = ws.cosign, ws.configs(), ws.quorum
+	}
 	w.open()
 	return w
 }
@@ -58,8 +67,13 @@ func newWorld(t *testing.T, n int) *world {
 // open starts the publisher, again after a crash.
 func (w *world) open() {
 	w.t.Helper()
+	if w.p != nil {
+		if err := w.p.log.Close(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	policy := &attestation.Policy{MaxEpochAge: attestation.Duration(3 * time.Hour)}
-	p, err := Open(w.cfg, policy, slog.New(slog.NewTextHandler(w.log, nil)))
+	p, err := OpenWitnessed(w.cfg, policy, w.cosign, slog.New(slog.NewTextHandler(w.log, nil)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -67,6 +81,7 @@ func (w *world) open() {
 	p.point(w.clock)
 	w.p = p
 	w.t.Cleanup(p.dialer.Close)
+	w.t.Cleanup(func() { p.log.Close() })
 }
 
 // step turns the clock by d and lets the publisher do what is due.
@@ -77,7 +92,7 @@ func (w *world) step(d time.Duration) {
 
 func (w *world) get(path string) (int, []byte, http.Header) {
 	rec := httptest.NewRecorder()
-	w.p.Board().Handler().ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+	w.p.Handler().ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
 	return rec.Code, rec.Body.Bytes(), rec.Result().Header
 }
 

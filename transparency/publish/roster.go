@@ -69,7 +69,7 @@ func (a *attempt) sorted() []*member {
 // begin continues the attempt at an epoch, after a crash too, or begins one. A
 // node that has answered for an epoch answers the same again, bound to the
 // checkpoint it was first asked with; so that checkpoint is kept on disk.
-func (p *Publisher) begin(epoch uint64, now time.Time) (*attempt, error) {
+func (p *Publisher) begin(ctx context.Context, epoch uint64, now time.Time) (*attempt, error) {
 	maxAge := time.Duration(p.policy.MaxEpochAge) / 2
 	usable := func(c *transparency.Checkpoint) bool { return c.Size <= epoch && now.Sub(c.Time) <= maxAge }
 	if a := p.pending; a != nil && a.epoch == epoch && usable(a.checkpoint) {
@@ -83,7 +83,7 @@ func (p *Publisher) begin(epoch uint64, now time.Time) (*attempt, error) {
 		}
 	}
 	if cp == nil {
-		note, made, err := p.log.Checkpoint(now)
+		note, made, err := p.log.CheckpointContext(ctx, now)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (p *Publisher) begin(epoch uint64, now time.Time) (*attempt, error) {
 
 // ask puts the question of an attempt to the nodes that have not answered it.
 func (p *Publisher) ask(ctx context.Context, epoch uint64, now time.Time) (*attempt, error) {
-	a, err := p.begin(epoch, now)
+	a, err := p.begin(ctx, epoch, now)
 	if err != nil {
 		return nil, err
 	}

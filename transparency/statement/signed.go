@@ -15,7 +15,7 @@ const MaxSignedSize = MaxSize + 1<<17
 
 // A Signed is a statement with everything needed to believe it offline.
 type Signed struct {
-	Leaf       []byte     // the statement's bytes
+	Leaf       []byte     // the statement's bytes; the log's leaf is their [LogLeaf]
 	Index      uint64     // where in the log the leaf sits; must be its epoch
 	Proof      [][32]byte // from the leaf to the checkpoint's root
 	Checkpoint []byte     // cosigned note
@@ -79,7 +79,7 @@ func (s *Signed) Verify(t *transparency.Trust) (*Statement, *transparency.Checkp
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.CheckInclusion(s.Leaf, s.Index, s.Proof); err != nil {
+	if err := c.CheckInclusion(LogLeaf(s.Leaf), s.Index, s.Proof); err != nil {
 		return nil, nil, err
 	}
 	return st, c, nil

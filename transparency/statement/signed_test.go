@@ -41,7 +41,7 @@ func (l *testLog) trust() *transparency.Trust {
 
 func (l *testLog) add(t testing.TB, s *statement.Statement) {
 	leaf := encode(t, s)
-	if err := l.tree.Append(leaf); err != nil {
+	if err := l.tree.Append(statement.LogLeaf(leaf)); err != nil {
 		t.Fatal(err)
 	}
 	l.leaves = append(l.leaves, leaf)

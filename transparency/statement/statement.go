@@ -13,7 +13,6 @@ package statement
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
@@ -98,10 +97,6 @@ type TCBFloor struct {
 	Platform string
 	Floor    []byte
 }
-
-// LeafHash is SHA-256 of a leaf's bytes: the next statement's beacon. It is
-// not the RFC 6962 leaf hash, which has a prefix byte.
-func LeafHash(leaf []byte) [32]byte { return sha256.Sum256(leaf) }
 
 // Node finds a node by id.
 func (s *Statement) Node(id [32]byte) (Node, bool) {

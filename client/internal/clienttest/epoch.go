@@ -152,9 +152,9 @@ func (w *World) Fork(e Edit) []byte {
 		w.must(err)
 		before, err := statement.ParseSigned(raw)
 		w.must(err)
-		w.must(tree.Append(before.Leaf))
+		w.must(tree.Append(statement.LogLeaf(before.Leaf)))
 	}
-	w.must(tree.Append(leaf))
+	w.must(tree.Append(statement.LogLeaf(leaf)))
 	root, err := tree.Root(tree.Size())
 	w.must(err)
 	note, err := w.Log.Keys().Clock.Cosign(w.Log.Keys().Log.Sign(tree.Size(), root), time.Now())

@@ -116,6 +116,7 @@ func (w *World) openLog() {
 	var err error
 	w.Log, err = publish.OpenLog(w.LogDir, origin, start)
 	w.must(err)
+	w.t.Cleanup(func() { w.Log.Close() })
 	w.Trust = *w.Log.Keys().Trust()
 }
 

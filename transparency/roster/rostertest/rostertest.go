@@ -77,6 +77,7 @@ func New(t testing.TB, n int) *World {
 	w.must(publish.CreateLog(filepath.Join(dir, "log"), origin, start))
 	w.Log, err = publish.OpenLog(filepath.Join(dir, "log"), origin, start)
 	w.must(err)
+	t.Cleanup(func() { w.Log.Close() })
 	w.Trust = *w.Log.Keys().Trust()
 	return w
 }
