@@ -48,42 +48,43 @@ type Code string
 // What can be found. docs/spec/audit.md says of each what it takes and what to do.
 const (
 	// Of the log itself.
-	LogFork         Code = "log.fork"         // two roots, both signed
-	LogRollback     Code = "log.rollback"     // a smaller tree, signed later
-	LogStale        Code = "log.stale"        // no cosigned checkpoint young enough
-	LogKey          Code = "log.key"          // the log signs, or is said to sign, by another key
-	LogTwo          Code = "log.two"          // a mirror serves another statement, signed too, for an epoch
-	WitnessMissing  Code = "witness.missing"  // a trusted witness has not cosigned for long
-	StatementLate   Code = "statement.late"   // the next statement is not public in time
-	LeafFormat      Code = "leaf.format"      // a leaf that is no canonical statement
-	LeafIndex       Code = "leaf.index"       // a statement at another index than its epoch
-	LeafChain       Code = "leaf.chain"       // a statement that does not follow the one before it
-	LeafUnsupported Code = "leaf.unsupported" // something in a leaf that this version cannot read
-	EpochEmpty      Code = "epoch.empty"      // an outage
-	GatewayKeyNew   Code = "key.gateway.new"  // a gateway key not seen before
-	TicketKeyNew    Code = "key.ticket.new"   // a ticket key not seen before
-	KeysetNew       Code = "keyset.new"       // a coin keyset not seen before
-	KeysetChanged   Code = "keyset.changed"   // a known keyset id with other contents
-	KeysetGone      Code = "keyset.gone"      // a keyset that was listed and is not
-	ChipNew         Code = "chip.new"         // a chip not enrolled before
-	ReleaseNew      Code = "release.new"      // a release not named before
-	ReleaseRefused  Code = "release.refused"  // a release without valid provenance
-	ModelChanged    Code = "model.changed"    // a known model's name with other weights
-	FloorLowered    Code = "tcb.lowered"      // a firmware floor went down, or away
-	PaymentChanged  Code = "payment.changed"  // nothing is paid where coins were, or the other way
-	MintLowered     Code = "mint.lowered"     // the mint generation went down: coins could be spent again
-	MintRaised      Code = "mint.raised"      // a database was restored or promoted
-	NodeRefused     Code = "node.refused"     // listed evidence that the policy refuses
-	NodeStale       Code = "node.stale"       // a listed node without acceptable freshness evidence
-	PackMissing     Code = "pack.missing"     // the evidence of a current epoch is served by nobody
-	PackTampered    Code = "pack.tampered"    // a pack that is not what the statement names
-	MirrorDown      Code = "mirror.down"      // a mirror that does not answer
-	MirrorBehind    Code = "mirror.behind"    // a mirror that serves an old log
-	MirrorTampered  Code = "mirror.tampered"  // a mirror that serves what nobody signed
-	MirrorAlone     Code = "mirror.alone"     // fewer than two mirrors to compare
-	IdentityForeign Code = "identity.foreign" // an entry under our identity that is not ours
-	SeenFull        Code = "seen.full"        // more distinct keys than are remembered
-	PolicyChanged   Code = "policy.changed"   // the auditor's own policy is another than last time
+	LogFork          Code = "log.fork"          // two roots, both signed
+	LogRollback      Code = "log.rollback"      // a smaller tree, signed later
+	LogStale         Code = "log.stale"         // no cosigned checkpoint young enough
+	LogKey           Code = "log.key"           // the log signs, or is said to sign, by another key
+	LogTwo           Code = "log.two"           // a mirror serves another statement, signed too, for an epoch
+	WitnessMissing   Code = "witness.missing"   // a trusted witness has not cosigned for long
+	StatementLate    Code = "statement.late"    // the next statement is not public in time
+	LeafFormat       Code = "leaf.format"       // a leaf that is no canonical statement
+	LeafIndex        Code = "leaf.index"        // a statement at another index than its epoch
+	LeafChain        Code = "leaf.chain"        // a statement that does not follow the one before it
+	StatementMissing Code = "statement.missing" // a leaf names a statement that nobody serves
+	LeafUnsupported  Code = "leaf.unsupported"  // something in a leaf that this version cannot read
+	EpochEmpty       Code = "epoch.empty"       // an outage
+	GatewayKeyNew    Code = "key.gateway.new"   // a gateway key not seen before
+	TicketKeyNew     Code = "key.ticket.new"    // a ticket key not seen before
+	KeysetNew        Code = "keyset.new"        // a coin keyset not seen before
+	KeysetChanged    Code = "keyset.changed"    // a known keyset id with other contents
+	KeysetGone       Code = "keyset.gone"       // a keyset that was listed and is not
+	ChipNew          Code = "chip.new"          // a chip not enrolled before
+	ReleaseNew       Code = "release.new"       // a release not named before
+	ReleaseRefused   Code = "release.refused"   // a release without valid provenance
+	ModelChanged     Code = "model.changed"     // a known model's name with other weights
+	FloorLowered     Code = "tcb.lowered"       // a firmware floor went down, or away
+	PaymentChanged   Code = "payment.changed"   // nothing is paid where coins were, or the other way
+	MintLowered      Code = "mint.lowered"      // the mint generation went down: coins could be spent again
+	MintRaised       Code = "mint.raised"       // a database was restored or promoted
+	NodeRefused      Code = "node.refused"      // listed evidence that the policy refuses
+	NodeStale        Code = "node.stale"        // a listed node without acceptable freshness evidence
+	PackMissing      Code = "pack.missing"      // the evidence of a current epoch is served by nobody
+	PackTampered     Code = "pack.tampered"     // a pack that is not what the statement names
+	MirrorDown       Code = "mirror.down"       // a mirror that does not answer
+	MirrorBehind     Code = "mirror.behind"     // a mirror that serves an old log
+	MirrorTampered   Code = "mirror.tampered"   // a mirror that serves what nobody signed
+	MirrorAlone      Code = "mirror.alone"      // fewer than two mirrors to compare
+	IdentityForeign  Code = "identity.foreign"  // an entry under our identity that is not ours
+	SeenFull         Code = "seen.full"         // more distinct keys than are remembered
+	PolicyChanged    Code = "policy.changed"    // the auditor's own policy is another than last time
 )
 
 // A kind is what is fixed about a code.
@@ -98,8 +99,9 @@ var kinds = []kind{
 	{LogFork, Critical, "two worlds, both signed: keep the evidence, publish it"},
 	{LogTwo, Critical, "two statements for one epoch, both signed"},
 	{LogRollback, Critical, "the log shrank"},
-	{LeafFormat, Critical, "a leaf is no statement in its one spelling"},
+	{LeafFormat, Critical, "a leaf, or the statement it names, is not in its one spelling"},
 	{LeafIndex, Critical, "a statement sits at another index than its epoch"},
+	{StatementMissing, Critical, "a leaf names a statement that nobody serves"},
 	{LeafChain, Critical, "a statement does not follow the one before it"},
 	{KeysetChanged, Critical, "a keyset id has other contents than before"},
 	{MintLowered, Critical, "the mint generation went down"},

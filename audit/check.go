@@ -28,34 +28,31 @@ type reader struct {
 // newReader goes on from a state.
 func newReader(s *State) *reader {
 	r := &reader{state: s}
-	if len(s.Leaf) > 0 {
-		r.prev, _ = statement.Parse(s.Leaf)
+	if len(s.Last) > 0 {
+		r.prev, _ = statement.Parse(s.Last)
 	}
-	full := s.Full
-	if len(full) == 0 && r.prev != nil && !r.prev.Empty {
+	if len(s.Full) > 0 {
+		r.full, _ = statement.Parse(s.Full)
+	} else if r.prev != nil && !r.prev.Empty {
 		r.full = r.prev
-	} else if len(full) > 0 {
-		r.full, _ = statement.Parse(full)
 	}
 	return r
 }
 
-// leaf audits the next leaf and moves the state behind it.
-func (r *reader) leaf(index uint64, raw []byte, now time.Time) EpochRecord {
+// leaf audits the next leaf and moves the state behind it. body is the statement's
+// bytes, which the leaf's hash vouches for; nil if nobody serves them.
+func (r *reader) leaf(index uint64, raw, body []byte, now time.Time) EpochRecord {
 	found := alarms{epoch: &index, now: now}
-	sum := sha256.Sum256(raw)
-	rec := EpochRecord{Epoch: index, Leaf: hex.EncodeToString(sum[:]), Evidence: evidenceNone}
-	st, err := statement.Parse(raw)
-	if err != nil {
-		rec.Malformed = true
-		r.state.Totals.Malformed++
-		if len(raw) > 0 && raw[0] != 1 {
-			found.add(LeafUnsupported, "", "a leaf of version %d, which this program does not know", raw[0])
+	rec := EpochRecord{Epoch: index, Evidence: evidenceNone}
+	st := r.open(&found, &rec, index, raw, body)
+	if st == nil {
+		rec.Malformed = body != nil || !isLeaf(raw)
+		if rec.Malformed {
+			r.state.Totals.Malformed++
 		}
-		found.add(LeafFormat, "", "%v", err)
 	} else {
 		r.describe(&rec, st)
-		r.chain(&found, index, st, raw)
+		r.chain(&found, index, st)
 		if st.Empty {
 			r.state.Totals.Empty++
 			if index > 0 {
@@ -66,8 +63,45 @@ func (r *reader) leaf(index uint64, raw []byte, now time.Time) EpochRecord {
 		}
 	}
 	rec.Alarms = found.list
-	r.advance(st, raw)
+	r.advance(st, raw, body)
 	return rec
+}
+
+func isLeaf(raw []byte) bool { _, err := statement.ParseLeaf(raw); return err == nil }
+
+// open reads a leaf and the statement that it names; nil if there is none.
+func (r *reader) open(found *alarms, rec *EpochRecord, index uint64, raw, body []byte) *statement.Statement {
+	l, err := statement.ParseLeaf(raw)
+	if err != nil {
+		sum := sha256.Sum256(raw)
+		rec.Leaf = hex.EncodeToString(sum[:])
+		if len(raw) > 0 && raw[0] != 1 {
+			found.add(LeafUnsupported, "", "a leaf of version %d, which this program does not know", raw[0])
+		}
+		found.add(LeafFormat, "", "%v", err)
+		return nil
+	}
+	rec.Leaf = hex.EncodeToString(l.Statement[:])
+	if l.Epoch != index {
+		found.add(LeafIndex, "", "the leaf of epoch %d sits at index %d", l.Epoch, index)
+	}
+	if body == nil {
+		r.state.Totals.Withheld++
+		found.add(StatementMissing, "", "no mirror serves a statement with SHA-256 %x", l.Statement)
+		return nil
+	}
+	st, err := statement.Parse(body)
+	if err != nil {
+		if body[0] != 1 {
+			found.add(LeafUnsupported, "", "a statement of version %d, which this program does not know", body[0])
+		}
+		found.add(LeafFormat, "", "%v", err)
+		return nil
+	}
+	if st.Epoch != index && l.Epoch == index {
+		found.add(LeafIndex, "", "the leaf of epoch %d names the statement of epoch %d", index, st.Epoch)
+	}
+	return st
 }
 
 func (r *reader) describe(rec *EpochRecord, st *statement.Statement) {
@@ -76,40 +110,36 @@ func (r *reader) describe(rec *EpochRecord, st *statement.Statement) {
 }
 
 // advance makes raw the leaf before the next.
-func (r *reader) advance(st *statement.Statement, raw []byte) {
+func (r *reader) advance(st *statement.Statement, raw, body []byte) {
 	s := r.state
 	switch {
 	case st != nil && !st.Empty:
 		r.full, s.Full = st, nil
 	case len(s.Full) == 0 && r.full != nil && r.prev == r.full:
-		s.Full = s.Leaf
+		s.Full = s.Last
 	}
-	r.prev, s.Leaf = st, bytes.Clone(raw)
+	r.prev, s.Leaf, s.Last = st, bytes.Clone(raw), nil
+	if st != nil {
+		s.Last = bytes.Clone(body)
+	}
 	s.Next++
 	s.Totals.Leaves++
 }
 
-// chain checks the leaf's place: its index is its epoch, it follows the leaf
-// before it, and its beacon is that leaf's hash.
-func (r *reader) chain(found *alarms, index uint64, st *statement.Statement, raw []byte) {
-	if st.Epoch != index {
-		found.add(LeafIndex, "", "the statement of epoch %d sits at index %d", st.Epoch, index)
-	}
-	if index == 0 {
-		if !st.Empty || st.Beacon != [32]byte{} {
-			found.add(LeafChain, "", "the first leaf is not an empty statement without a beacon")
-		}
-		return
-	}
-	if r.prev == nil || r.prev.Epoch != index-1 {
-		// The leaf before it is no statement of its epoch: the beacon is still its hash.
-		if st.Beacon != statement.LeafHash(r.state.Leaf) {
+// chain checks a statement's place: it follows the one before it, and its beacon
+// is the hash of the leaf before it.
+func (r *reader) chain(found *alarms, index uint64, st *statement.Statement) {
+	switch {
+	case index == 0:
+	case r.prev == nil || r.prev.Epoch != index-1:
+		// What the leaf before names is not there to compare with; the leaf is.
+		if st.Beacon != sha256.Sum256(r.state.Leaf) {
 			found.add(LeafChain, "", "the beacon is not the hash of leaf %d", index-1)
 		}
-		return
-	}
-	if err := st.Follows(r.state.Leaf); err != nil && st.Epoch == index {
-		found.add(LeafChain, "", "%v", err)
+	case st.Epoch == index:
+		if err := st.Follows(r.state.Last); err != nil {
+			found.add(LeafChain, "", "%v", err)
+		}
 	}
 }
 

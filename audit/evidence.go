@@ -214,9 +214,9 @@ func (a *Auditor) freshList(ctx context.Context) (best *statement.Freshness, poi
 	return best, point
 }
 
-// forkFile prints two signed things that contradict each other
-// (docs/spec/fork-evidence.md): anybody who trusts the same keys can check it.
-// kind is roots, trees, order or statements.
+// forkFile prints two signed things that contradict each other in the format of
+// fork evidence: anybody who trusts the same keys can check it. kind is roots,
+// trees, order or statements.
 func forkFile(kind string, p *proven, first, second []byte) []byte {
 	if (kind == "roots" || kind == "statements") && bytes.Compare(first, second) > 0 {
 		first, second = second, first

@@ -69,8 +69,9 @@ type fakeMirror struct {
 	sign func(size uint64, root [32]byte, at time.Time) []byte
 
 	mu     sync.Mutex
-	leaves [][]byte
-	size   int // of the checkpoint; 0: all leaves
+	leaves [][]byte       // statements
+	raw    map[int][]byte // leaves that are not those of their statements
+	size   int            // of the checkpoint; 0: all leaves
 	at     time.Time
 	clock  func() time.Time // if set, when checkpoints are cosigned
 	packs  map[uint64][]byte
@@ -102,13 +103,21 @@ func (k *testKeys) mirror(name string, leaves ...[]byte) *fakeMirror {
 	return m
 }
 
+// leaf is what the log holds of statement i.
+func (m *fakeMirror) leaf(i int) []byte {
+	if b, ok := m.raw[i]; ok {
+		return b
+	}
+	return statement.LogLeaf(m.leaves[i])
+}
+
 // build brings the tree up to the leaves. Callers hold mu.
 func (m *fakeMirror) build() {
 	if m.tree == nil || m.built > len(m.leaves) {
 		m.tree, m.built = new(transparency.Tree), 0
 	}
 	for ; m.built < len(m.leaves); m.built++ {
-		if err := m.tree.Append(m.leaves[m.built]); err != nil {
+		if err := m.tree.Append(m.leaf(m.built)); err != nil {
 			panic(err)
 		}
 	}
@@ -172,7 +181,7 @@ func (m *fakeMirror) tile(path string) ([]byte, error) {
 	if p.Entries {
 		var b []byte
 		for i := 0; i < p.Width; i++ {
-			leaf := m.leaves[p.N*tiles.Width+uint64(i)]
+			leaf := m.leaf(int(p.N)*tiles.Width + i)
 			b = append(binary.BigEndian.AppendUint16(b, uint16(len(leaf))), leaf...)
 		}
 		return b, nil
@@ -195,7 +204,9 @@ func (m *fakeMirror) Statement(ctx context.Context, which string) ([]byte, error
 	}
 	b := m.signed(epoch)
 	if m.onStatement != nil {
-		b = m.onStatement(epoch, b)
+		if b = m.onStatement(epoch, b); b == nil {
+			return nil, fs.ErrNotExist
+		}
 	}
 	return b, nil
 }

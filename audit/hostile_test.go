@@ -6,6 +6,8 @@ package audit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -116,6 +118,7 @@ func TestLeavesThatShouldNotBe(t *testing.T) {
 	k := newKeys(t)
 	for name, c := range map[string]struct {
 		leaves func() [][]byte
+		raw    func(l [][]byte) map[int][]byte
 		want   []Code
 	}{
 		"at the wrong index": {func() [][]byte {
@@ -124,32 +127,48 @@ func TestLeavesThatShouldNotBe(t *testing.T) {
 					s.Epoch = 7
 				}
 			})
+		}, nil, []Code{LeafIndex}},
+		"another epoch's statement": {func() [][]byte {
+			return chain(t, 4, func(e uint64, s *statement.Statement) {
+				if e == 3 {
+					s.Epoch = 7
+				}
+			})
+		}, func(l [][]byte) map[int][]byte {
+			return map[int][]byte{3: statement.Leaf{Epoch: 3, Statement: sha256.Sum256(l[3])}.Append(nil)}
 		}, []Code{LeafIndex}},
-		"not canonical":                  {func() [][]byte { l := chain(t, 3, nil); return append(l, append(l[2], 0)) }, []Code{LeafFormat}},
-		"empty bytes of another version": {func() [][]byte { return append(chain(t, 3, nil), []byte{2, 0}) }, []Code{LeafFormat, LeafUnsupported}},
+		"a statement that is not canonical": {func() [][]byte { l := chain(t, 3, nil); return append(l, append(slices.Clone(grow(t, l, nil)[3]), 0)) }, nil, []Code{LeafFormat}},
+		"a leaf that is none":               {func() [][]byte { return chain(t, 4, nil) }, func([][]byte) map[int][]byte { return map[int][]byte{3: []byte{1, 2}} }, []Code{LeafFormat}},
+		"another version": {func() [][]byte { return chain(t, 4, nil) }, func(l [][]byte) map[int][]byte {
+			return map[int][]byte{3: append([]byte{2}, statement.LogLeaf(l[3])[1:]...)}
+		}, []Code{LeafFormat, LeafUnsupported}},
 		"another beacon": {func() [][]byte {
 			return chain(t, 4, func(e uint64, s *statement.Statement) {
 				if e == 3 {
 					s.Beacon[0] ^= 1
 				}
 			})
-		}, []Code{LeafChain}},
+		}, nil, []Code{LeafChain}},
 		"a gap in time": {func() [][]byte {
 			return chain(t, 4, func(e uint64, s *statement.Statement) {
 				if e == 3 {
 					s.NotBefore = s.NotBefore.Add(time.Second)
 				}
 			})
-		}, []Code{LeafChain}},
-		"one statement twice": {func() [][]byte { l := chain(t, 3, nil); return append(l, l[2]) }, []Code{LeafIndex}},
+		}, nil, []Code{LeafChain}},
+		"one statement twice": {func() [][]byte { l := chain(t, 3, nil); return append(l, l[2]) }, nil, []Code{LeafIndex}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m1, m2 := pair(k, c.leaves())
+			if c.raw != nil {
+				m1.raw = c.raw(m1.leaves)
+				m2.raw = m1.raw
+			}
 			newRig(t, k, m1, m2).mustStep().want(c.want...)
 		})
 	}
-	t.Run("the chain goes on after a malformed leaf", func(t *testing.T) {
-		l := append(chain(t, 2, nil), []byte{1})
+	t.Run("the chain goes on after a malformed statement", func(t *testing.T) {
+		l := append(chain(t, 2, nil), append(binary.BigEndian.AppendUint64([]byte{1, 0}, 2), 9))
 		for range 2 {
 			l = grow(t, l, nil)
 		}
@@ -159,6 +178,50 @@ func TestLeavesThatShouldNotBe(t *testing.T) {
 		if r.a.state.Totals.Malformed != 1 || r.a.state.Next != 5 {
 			t.Errorf("%+v", r.a.state.Totals)
 		}
+	})
+}
+
+func TestStatementsThatNobodyServes(t *testing.T) {
+	k := newKeys(t)
+	hide := func(epoch uint64, ms ...*fakeMirror) {
+		for _, m := range ms {
+			m.onStatement = func(e uint64, b []byte) []byte {
+				if e == epoch {
+					return nil
+				}
+				return b
+			}
+		}
+	}
+	t.Run("withheld", func(t *testing.T) {
+		m1, m2 := pair(k, chain(t, 6, nil))
+		hide(2, m1, m2)
+		r := newRig(t, k, m1, m2)
+		r.mustStep().want(StatementMissing)
+		if s := r.a.state; s.Next != 6 || s.Totals.Withheld != 1 {
+			t.Errorf("%+v", s.Totals)
+		}
+	})
+	t.Run("one mirror has it", func(t *testing.T) {
+		m1, m2 := pair(k, chain(t, 6, nil))
+		hide(2, m1)
+		newRig(t, k, m1, m2).mustStep().want()
+	})
+	t.Run("the newest is waited for", func(t *testing.T) {
+		m1, m2 := pair(k, chain(t, 3, nil))
+		hide(2, m1, m2)
+		r := newRig(t, k, m1, m2)
+		if err := r.step(); err == nil || r.a.state.Next != 2 {
+			t.Errorf("%v", err)
+		}
+		r.want()
+		r.now = r.now.Add(9 * time.Minute)
+		if err := r.open().step(); err == nil {
+			t.Error("not waited for")
+		}
+		r.want()
+		r.now = r.now.Add(2 * time.Minute)
+		r.open().mustStep().want(StatementMissing)
 	})
 }
 

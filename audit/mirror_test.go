@@ -4,14 +4,18 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/transparency"
 )
 
@@ -82,4 +86,33 @@ func TestMirrorsOverHTTP(t *testing.T) {
 			t.Errorf("%q is a mirror", u)
 		}
 	}
+}
+
+// serveFiles serves a folder on the loopback interface until the test ends.
+func serveFiles(t testing.TB, dir string) string {
+	t.Helper()
+	return serveFunc(t, func(w http.ResponseWriter, r *http.Request) {
+		b, err := fs.ReadFile(os.DirFS(dir), strings.TrimPrefix(r.URL.Path, "/"))
+		if err != nil {
+			httpx.Problem(w, http.StatusNotFound, "absent")
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+	})
+}
+
+func serveFunc(t testing.TB, f http.HandlerFunc) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		httpx.Serve(ctx, ln, httpx.NewServer(f))
+	}()
+	t.Cleanup(func() { stop(); <-ended })
+	return "http://" + ln.Addr().String()
 }

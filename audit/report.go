@@ -208,7 +208,7 @@ func (r *Report) Text() string {
 		line("witness", "%s: last %s", w.Name, last)
 	}
 	t := r.Totals
-	line("statements", "%d, of which %d empty and %d malformed; %d compared with mirrors", t.Leaves, t.Empty, t.Malformed, t.Compared)
+	line("statements", "%d, of which %d empty, %d malformed and %d withheld; %d answers of mirrors compared with the log", t.Leaves, t.Empty, t.Malformed, t.Withheld, t.Compared)
 	line("evidence", "%d packs judged, %d no longer served; %d verdicts on nodes, %d of them refusals", t.Packs, t.PacksGone, t.NodesJudged, t.NodesRefused)
 	if r.Policy != "" {
 		line("policy", "%s", r.Policy)

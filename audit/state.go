@@ -44,10 +44,12 @@ type State struct {
 	LogKey string `json:"log_key,omitempty"`
 	// Checkpoint is the largest one verified; the newest of that size.
 	Checkpoint []byte `json:"checkpoint,omitempty"`
-	// Next is the number of leaves audited. Leaf is the one before it, Full the
-	// newest leaf that was not empty, absent if Leaf is that.
+	// Next is the number of leaves audited. Leaf is the one before it, Last its
+	// statement, absent if nobody served it or it is none; Full is the newest
+	// statement that was not empty, absent if Last is that.
 	Next uint64 `json:"next"`
 	Leaf []byte `json:"leaf,omitempty"`
+	Last []byte `json:"last,omitempty"`
 	Full []byte `json:"full,omitempty"`
 
 	Totals Totals `json:"totals"`
@@ -69,6 +71,7 @@ type Totals struct {
 	Leaves       uint64            `json:"leaves"`
 	Empty        uint64            `json:"empty"`
 	Malformed    uint64            `json:"malformed"`
+	Withheld     uint64            `json:"withheld"`   // statements that nobody served
 	Packs        uint64            `json:"packs"`      // judged
 	PacksGone    uint64            `json:"packs_gone"` // no longer served when their epoch was audited
 	NodesJudged  uint64            `json:"nodes_judged"`
@@ -241,7 +244,7 @@ func (s *State) check() error {
 		return 1
 	})
 	switch {
-	case s.Next == 0 && (len(s.Leaf) > 0 || len(s.Full) > 0), s.Next > 0 && len(s.Leaf) == 0, s.Next > 0 && len(s.Checkpoint) == 0:
+	case s.Next == 0 && (len(s.Leaf) > 0 || len(s.Last) > 0 || len(s.Full) > 0), s.Next > 0 && len(s.Leaf) == 0, s.Next > 0 && len(s.Checkpoint) == 0:
 		return errors.New("state: leaves and their number contradict each other")
 	case s.Totals.Leaves != s.Next:
 		return errors.New("state: counts another number of leaves than it audited")

@@ -136,7 +136,7 @@ func FuzzParseState(f *testing.F) {
 	s := newState("log.invalid")
 	b, _ := s.Append(nil)
 	f.Add(b)
-	s.Next, s.Totals.Leaves, s.Leaf, s.Checkpoint = 3, 3, []byte("leaf"), []byte("note")
+	s.Next, s.Totals.Leaves, s.Leaf, s.Last, s.Checkpoint = 3, 3, []byte("leaf"), []byte("statement"), []byte("note")
 	s.Known.add(knownKeyset, [32]byte{1}, sight{2, [32]byte{3}})
 	s.Known.add(knownChip, [32]byte{1}, sight{epoch: 2})
 	s.Pending = []uint64{1, 2}

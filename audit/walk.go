@@ -6,11 +6,15 @@ package audit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
@@ -26,8 +30,10 @@ const (
 // A job is what is asked of mirrors about one leaf. Jobs of a batch run side by
 // side; their results are taken in the order of the leaves.
 type job struct {
-	st       *statement.Statement
 	raw      []byte
+	body     []byte // the statement that the leaf names; nil if nobody served it
+	unknown  error  // why nothing can be said about the statement: a mirror did not answer
+	st       *statement.Statement
 	compare  bool
 	evidence bool
 
@@ -36,6 +42,10 @@ type job struct {
 	judged   *judged
 	liars    map[int]string // mirrors that served what nobody signed, by index
 }
+
+// inFlight is how many statements are asked for at a time: they are small, and
+// mirrors far away.
+const inFlight = 16
 
 // walk audits every leaf up to a checkpoint that extends what is known.
 func (a *Auditor) walk(ctx context.Context, best *look) error {
@@ -118,20 +128,26 @@ func readBatch(ctx context.Context, tree *tiles.Tree, from, size uint64) (out []
 // and makes all of it durable together.
 func (a *Auditor) batch(ctx context.Context, best *look, leaves [][]byte) error {
 	size, first, now := best.point.Size, a.state.Next, a.cfg.Now().UTC()
-	jobs, records := make([]job, len(leaves)), make([]EpochRecord, len(leaves))
-	// Each has bounded memory of its own, so few run at a time.
+	jobs := make([]job, len(leaves))
+	for i := range jobs {
+		left := size - first - uint64(i)
+		jobs[i] = job{raw: leaves[i], compare: left <= a.cfg.Compare, evidence: left <= a.cfg.Packs}
+	}
+	each(len(jobs), inFlight, func(i int) { a.askStatements(ctx, first+uint64(i), &jobs[i]) })
+	jobs, stopped := a.known(jobs, first, size)
+	// Packs are large, and each is judged by all processors.
 	roster.Each(len(jobs), func(i int) {
-		epoch, j := first+uint64(i), &jobs[i]
-		j.raw, j.compare, j.evidence = leaves[i], size-epoch <= a.cfg.Compare, size-epoch <= a.cfg.Packs
-		j.st, _ = statement.Parse(j.raw) // what is no statement the reader tells of
-		a.ask(ctx, epoch, j)
+		if j := &jobs[i]; j.st != nil && !j.st.Empty && j.evidence && a.epochs != nil && ctx.Err() == nil {
+			j.judged = a.judge(ctx, j.st)
+		}
 	})
 	if ctx.Err() != nil {
 		return ctx.Err() // what was not asked is not what was not served
 	}
+	records := make([]EpochRecord, len(jobs))
 	for i := range jobs {
 		begun := a.reader.full != nil
-		records[i] = a.reader.leaf(first+uint64(i), jobs[i].raw, now)
+		records[i] = a.reader.leaf(first+uint64(i), jobs[i].raw, jobs[i].body, now)
 		a.released(ctx, &records[i], jobs[i].st, begun)
 		a.take(ctx, best, &records[i], &jobs[i])
 		a.tell(records[i].Alarms...)
@@ -142,24 +158,62 @@ func (a *Auditor) batch(ctx context.Context, best *look, leaves [][]byte) error 
 	if ctx.Err() != nil {
 		return &aheadError{ctx.Err()} // a release may not have been looked at to the end
 	}
-	return a.commit(records, nil)
-}
-
-// ask does what a job says.
-func (a *Auditor) ask(ctx context.Context, epoch uint64, j *job) {
-	if j.st == nil || ctx.Err() != nil {
-		return
-	}
-	if j.compare {
-		for i, m := range a.cfg.Mirrors {
-			if a.mirrors[i].point != nil {
-				a.askStatement(ctx, i, m, epoch, j)
-			}
+	if len(records) > 0 {
+		if err := a.commit(records, nil); err != nil {
+			return err
 		}
 	}
-	if j.evidence && !j.st.Empty && a.epochs != nil {
-		j.judged = a.judge(ctx, j.st)
+	return stopped
+}
+
+// each runs f for 0 to n-1 on at most width goroutines, and returns when all have ended.
+func each(n, width int, f func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, width) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
 	}
+	wg.Wait()
+}
+
+// known cuts a batch where nothing can be said yet: at a statement that a mirror
+// may have and did not give, or that may only just have become public.
+func (a *Auditor) known(jobs []job, first, size uint64) ([]job, error) {
+	for i := range jobs {
+		j, epoch := &jobs[i], first+uint64(i)
+		if j.body != nil || !isLeaf(j.raw) {
+			continue
+		}
+		late := size-epoch > 2 || a.waited(epoch)
+		if j.unknown == nil && late {
+			continue // withheld: the reader tells
+		}
+		err := j.unknown
+		if err == nil {
+			err = errors.New("no mirror serves it yet")
+		}
+		return jobs[:i], fmt.Errorf("audit: the statement of epoch %d: %w", epoch, err)
+	}
+	return jobs, nil
+}
+
+// waited reports whether a statement of the newest leaves has been waited for long
+// enough; the first call begins to wait.
+func (a *Auditor) waited(epoch uint64) bool {
+	subject := strconv.FormatUint(epoch, 10)
+	list := a.state.Incidents
+	i := slices.IndexFunc(list, func(x Incident) bool { return x.Code == StatementMissing && x.Subject == subject })
+	now := a.cfg.Now().UTC()
+	if i < 0 {
+		a.state.Incidents = append(slices.DeleteFunc(list, func(x Incident) bool { return x.Code == StatementMissing }),
+			Incident{Code: StatementMissing, Subject: subject, Since: now.Truncate(time.Second)})
+		return false
+	}
+	return now.Sub(list[i].Since) >= a.cfg.Grace
 }
 
 // An other is a statement that is signed and not in the log.
@@ -169,30 +223,57 @@ type other struct {
 	raw    []byte
 }
 
-// askStatement compares what a mirror serves as the statement of an epoch with
-// the leaf. Equal bytes need no signature: the log vouches for them.
-func (a *Auditor) askStatement(ctx context.Context, i int, m Mirror, epoch uint64, j *job) {
+// askStatements finds the statement that a leaf names, and of the newest epochs
+// compares what every mirror serves. Bytes with the leaf's hash need no
+// signature: the log vouches for them.
+func (a *Auditor) askStatements(ctx context.Context, epoch uint64, j *job) {
+	l, err := statement.ParseLeaf(j.raw)
+	if err != nil {
+		return
+	}
+	for i, m := range a.cfg.Mirrors {
+		if a.mirrors[i].point == nil {
+			j.unknown = fmt.Errorf("%s does not answer", m.Name())
+			continue
+		}
+		if j.body != nil && !j.compare {
+			break
+		}
+		if err := a.askStatement(ctx, i, epoch, l, j); err != nil && !absent(err) {
+			j.unknown = err
+		}
+	}
+	if j.body != nil {
+		j.unknown = nil
+		j.st, _ = statement.Parse(j.body) // what is no statement the reader tells of
+	}
+}
+
+func (a *Auditor) askStatement(ctx context.Context, i int, epoch uint64, l statement.Leaf, j *job) error {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
+	m := a.cfg.Mirrors[i]
 	b, err := m.Statement(ctx, strconv.FormatUint(epoch, 10))
 	if err != nil {
-		return // what a mirror does not have it cannot show to others either
+		return err // what a mirror does not have it cannot show to others either
 	}
 	s, err := statement.ParseSigned(b)
-	if err == nil && bytes.Equal(s.Leaf, j.raw) {
+	if err == nil && sha256.Sum256(s.Leaf) == l.Statement {
 		j.compared++
-		return
+		j.body = s.Leaf
+		return nil
 	}
 	if err == nil {
 		if _, _, err = s.Verify(&a.cfg.Trust); err == nil && s.Index == epoch {
 			j.differs = append(j.differs, other{m.Name(), s, b})
-			return
+			return nil
 		}
 	}
 	if j.liars == nil {
 		j.liars = map[int]string{}
 	}
-	j.liars[i] = fmt.Sprintf("what it serves as the statement of epoch %d is neither the leaf nor signed: %v", epoch, err)
+	j.liars[i] = fmt.Sprintf("what it serves as the statement of epoch %d is neither the leaf's nor signed: %v", epoch, err)
+	return nil
 }
 
 // take puts a job's results into the record of its epoch.
@@ -203,7 +284,7 @@ func (a *Auditor) take(ctx context.Context, best *look, rec *EpochRecord, j *job
 		a.mirrors[i].tampered = clean(why)
 	}
 	for _, o := range j.differs {
-		a.twoStatements(ctx, best, rec, o)
+		a.twoStatements(ctx, best, rec, o, j.body)
 	}
 	switch {
 	case j.st == nil || j.st.Empty:
@@ -218,21 +299,18 @@ func (a *Auditor) take(ctx context.Context, best *look, rec *EpochRecord, j *job
 }
 
 // twoStatements keeps two statements of one epoch that are both signed.
-func (a *Auditor) twoStatements(ctx context.Context, best *look, rec *EpochRecord, o other) {
-	tree := a.tree(best, best.point)
-	proof, err := tree.Prove(ctx, rec.Epoch)
+func (a *Auditor) twoStatements(ctx context.Context, best *look, rec *EpochRecord, o other, body []byte) {
+	if body == nil {
+		body = []byte{} // the leaf alone; the other statement still proves itself
+	}
+	proof, err := a.tree(best, best.point).Prove(ctx, rec.Epoch)
 	if err != nil {
 		a.blame(best, err)
 		return
 	}
-	leaf, err := tree.Leaf(ctx, rec.Epoch)
+	logged, err := (&statement.Signed{Leaf: body, Index: rec.Epoch, Proof: proof, Checkpoint: best.point.Note}).Append(nil)
 	if err != nil {
-		a.blame(best, err)
-		return
-	}
-	logged, err := (&statement.Signed{Leaf: leaf, Index: rec.Epoch, Proof: proof, Checkpoint: best.point.Note}).Append(nil)
-	if err != nil {
-		return
+		logged = best.point.Note
 	}
 	name, err := a.store.keep("statements", forkFile("statements", nil, logged, o.raw))
 	if err != nil {
@@ -262,8 +340,13 @@ func (a *Auditor) retry(ctx context.Context, best *look) error {
 			a.blame(best, err)
 			continue
 		}
-		st, err := statement.Parse(raw)
-		if err != nil || a.epochs == nil {
+		known := job{raw: raw}
+		a.askStatements(ctx, epoch, &known)
+		st := known.st
+		if st == nil {
+			continue
+		}
+		if a.epochs == nil {
 			a.done(epoch)
 			continue
 		}

@@ -29,7 +29,7 @@ import (
 // auditFlags are the flags of audit.
 type auditFlags struct {
 	mirrors                 []string
-	state, policy, html     string
+	dir, policy, html       string
 	own, failOn, metrics    string
 	watch, once, json, list bool
 	every, grace, maxAge    time.Duration
@@ -53,7 +53,7 @@ type auditError struct {
 func (e *auditError) Error() string { return e.text }
 func (e *auditError) ExitCode() int { return e.code }
 
-func (e *env) auditCommand() *cobra.Command {
+func (e *env) audit() *cobra.Command {
 	var f auditFlags
 	cmd := &cobra.Command{
 		Use:   "audit",
@@ -88,7 +88,7 @@ malformed; 1 failed, or the log could not be read to its end; 2 usage.`,
 func (f *auditFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.mirrors, "mirror", nil, "base `URL` of a mirror or of the publisher; more than once to compare (default: the trust file's relays)")
-	fl.StringVar(&f.state, "state", "", "folder `DIR` of what is known (default: audit, beside the trust file)")
+	fl.StringVar(&f.dir, "dir", "", "folder `DIR` of what is known (default: audit, beside the trust file)")
 	fl.StringVar(&f.policy, "policy", "", "policy `FILE` to judge evidence by (default: the trust file's); none: do not judge evidence")
 	fl.BoolVar(&f.once, "once", false, "look once and end; the default")
 	fl.BoolVar(&f.watch, "watch", false, "go on until interrupted")
@@ -114,7 +114,7 @@ func (f *auditFlags) config(e *env) (audit.Config, error) {
 		return none, err
 	}
 	a := audit.Config{
-		Trust: c.Trust, Policy: c.Policy, Dir: f.state, Packs: f.packs, Compare: f.compare,
+		Trust: c.Trust, Policy: c.Policy, Dir: f.dir, Packs: f.packs, Compare: f.compare,
 		MaxAge: f.maxAge, Grace: f.grace, WitnessGrace: f.witnessGrace, Every: f.every, Now: c.Now,
 	}
 	if a.Dir == "" {

@@ -65,7 +65,7 @@ func RefusedError(err error) error { return &refusedError{err} }
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {
 	e := &env{load: load}
-	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify(), e.auditCommand()}
+	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify(), e.audit()}
 	for _, c := range append(cmds[:len(cmds):len(cmds)], under(cmds)...) {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
