@@ -11,6 +11,7 @@ import (
 	"html/template"
 	"io"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -50,7 +51,7 @@ type countView struct {
 func (r *Report) HTML(w io.Writer) error {
 	sum := sha256.Sum256([]byte(pageCSS))
 	v := &pageView{
-		Report: r, CSS: template.CSS(pageCSS), Says: r.verdictText(), Newest: slices.Clone(r.Epochs),
+		Report: r, CSS: template.CSS(pageCSS), Says: strings.TrimPrefix(r.verdictText(), r.Verdict+": "), Newest: slices.Clone(r.Epochs),
 		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 	}
 	slices.Reverse(v.Newest)
