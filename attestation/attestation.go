@@ -71,6 +71,8 @@ type References struct {
 	Floors        map[string]TCB
 	MinEvaluation int
 	Chips         [][32]byte
+	// Released is what verified releases allow; nil: nobody asked.
+	Released *Released
 }
 
 // A Result says what was proven. It exists only for evidence that was accepted.

@@ -85,6 +85,7 @@ func checkTDLine(v *verification) (outcome, error) {
 	}
 	for _, want := range v.image.CommandLines {
 		if line.Is(want) {
+			v.line = want
 			return outcome{got: fmt.Sprintf("%q", want)}, nil
 		}
 	}
@@ -109,6 +110,7 @@ func checkCommandLine(v *verification) (outcome, error) {
 	if err != nil {
 		return outcome{}, logRefusal(err, "command line")
 	}
+	v.line = line
 	if slices.Contains(v.image.CommandLines, line) {
 		return outcome{got: fmt.Sprintf("%q", line)}, nil
 	}

@@ -35,6 +35,7 @@ var byHand = map[string]string{
 	"image.measurement": "rebuild the release and compute its launch measurement; SEV-SNP has it at byte 144 of the report, TDX as MRTD",
 	"boot.components":   "compare PCRs 4, 9 and 11 in 07-pcr-values.bin, or RTMRs 1 and 2, with the values published with the release",
 	"boot.cmdline":      "tpm2_eventlog 03-event-log.bin: the one event of PCR 12 is the command line in UTF-16; its SHA-256 is the digest beside it",
+	"image.released":    "sotto-release verify the release files that the statement names; compare their images with 07-pcr-values.bin and the launch measurement",
 	"boot.acpi":         "list the tables in the event log (EV_PLATFORM_CONFIG_FLAGS) and compare their digests with those of the image",
 	"runtime":           "replay 24-ima-log.bin into PCR 10 (evmctl ima_measurement) and look each file's digest up in the release",
 	"gpu":               "ls the extracted pieces: 25-gpu-evidence.bin is not there, and bytes 1418 to 1449 of 01-key-statement.bin are zero",

@@ -12,6 +12,15 @@ import (
 	"github.com/sotto-project/sotto/attestation/internal/refuse"
 )
 
+// Incomplete names what an image lacks, or states though nothing would compare
+// it; "" if nothing. A policy with such an image is refused.
+func (i *Image) Incomplete() string {
+	if what := i.incomplete(); what != "" {
+		return what
+	}
+	return i.uncompared()
+}
+
 // incomplete names what an image lacks; "" if nothing.
 func (i *Image) incomplete() string {
 	if _, known := piecesOf[i.Platform]; !known {

@@ -85,6 +85,8 @@ var steps = []check{
 		"another kernel may run under the same name", Attested, true, false, nil, checkComponents},
 	{"boot.cmdline", "the kernel command line is the release's", "systemd-stub(7), PCR 12; RTMR 2",
 		"an option can open a shell or swap the root file system", Attested, true, false, nil, checkCommandLine},
+	{"image.released", "image and model are in a release that everybody is shown", "docs/spec/release.md, Section 6",
+		"the operator may run for you what nobody else can look at", Logged, false, false, func(v *verification) bool { return v.refs.Released != nil }, checkReleased},
 	{"boot.acpi", "tables made by the host are the release's", "UEFI 2.10, Section 38.4; EV_PLATFORM_CONFIG_FLAGS",
 		"the host can put code into the kernel through ACPI", Attested, true, false, nil, checkACPI},
 	{"runtime", "what ran since boot is the release's", "Linux IMA, PCR 10",

@@ -124,6 +124,7 @@ type verification struct {
 	nitroPCRs map[int][48]byte
 	ccel      *eventlog.CC
 	freshPCRs evidence.PCRs
+	line      string // kernel command line; empty where RTMR 2 speaks for it
 	ek        *tpmcert.EK
 	behind    bool // accepted by a dated grace
 }
@@ -201,6 +202,7 @@ var hints = map[Code]string{
 	refuse.Platform:      "the operator has to change host or guest settings; a policy can waive the bit by name",
 	refuse.Inventory:     "the chip has to be enrolled in the log",
 	refuse.Image:         "the software is not a known release; do not use the node",
+	refuse.Unreleased:    "the operator runs, or lists, what nobody published; do not use the node and report it",
 	refuse.Revocation:    "the release was withdrawn; the operator has to update",
 	refuse.GPUAbsent:     "set allow_no_gpu to accept nodes whose GPU is not attested",
 	refuse.TEE:           "name the platform in the policy only if what it proves is enough for you: docs/platforms.md",

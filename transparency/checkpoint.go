@@ -85,29 +85,65 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])
 		}
 	}
-	for _, w := range keys.witnesses {
+	if c.Cosignatures, c.Time, err = cosigned(c.Origin, text, sigs, keys.witnesses, t.Quorum); err != nil {
+		return nil, err
+	}
+	c.quorum = t.Quorum
+	return c, nil
+}
+
+// cosigned collects the trusted cosignatures and their time.
+func cosigned(origin string, text []byte, sigs []signature, witnesses []note.Verifier, quorum int) ([]Cosignature, time.Time, error) {
+	var out []Cosignature
+	for _, w := range witnesses {
 		switch found, good := verifyOne(w, text, sigs); {
 		case found == 0:
 		case !good:
-			return nil, Refuse(CodeWitness, "checkpoint of %q: wrong or doubled cosignature by %q", c.Origin, w.Name())
+			return nil, time.Time{}, Refuse(CodeWitness, "checkpoint of %q: wrong or doubled cosignature by %q", origin, w.Name())
 		default:
 			when, ok := cosignTime(find(w, sigs))
 			if !ok {
-				return nil, Refuse(CodeWitness, "checkpoint of %q: %q gives no usable time", c.Origin, w.Name())
+				return nil, time.Time{}, Refuse(CodeWitness, "checkpoint of %q: %q gives no usable time", origin, w.Name())
 			}
-			c.Cosignatures = append(c.Cosignatures, Cosignature{w.Name(), when})
+			out = append(out, Cosignature{w.Name(), when})
 		}
 	}
-	if n := len(c.Cosignatures); n < t.Quorum {
-		return nil, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", c.Origin, n, t.Quorum)
+	if n := len(out); n < quorum {
+		return nil, time.Time{}, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", origin, n, quorum)
 	}
-	times := make([]time.Time, len(c.Cosignatures))
-	for i, cs := range c.Cosignatures {
+	times := make([]time.Time, len(out))
+	for i, cs := range out {
 		times[i] = cs.Time
 	}
 	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
-	c.Time, c.quorum = times[t.Quorum-1], t.Quorum
-	return c, nil
+	return out, times[quorum-1], nil
+}
+
+// WitnessTime is the [Checkpoint.Time] of a checkpoint of a log whose own
+// signature somebody else verifies, because its key is of another kind than
+// ours. Refusals: [CodeTrust], [CodeFormat], [CodeWitness].
+func WitnessTime(b []byte, witnesses []string, quorum int) (time.Time, error) {
+	verifiers, err := witnessVerifiers(witnesses, quorum, map[string]bool{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	text, sigs, err := parseNote(b)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c, err := parseText(string(text))
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, at, err := cosigned(c.Origin, text, sigs, verifiers, quorum)
+	return at, err
+}
+
+// CheckWitnesses reports, as [CodeTrust], why these keys and this quorum cannot
+// be used.
+func CheckWitnesses(witnesses []string, quorum int) error {
+	_, err := witnessVerifiers(witnesses, quorum, map[string]bool{})
+	return err
 }
 
 // parseText reads the three lines of a checkpoint. Extension lines, which C2SP

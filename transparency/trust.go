@@ -75,11 +75,7 @@ func (t *Trust) keys() (*trustKeys, error) {
 	if err != nil {
 		return nil, Refuse(CodeTrust, "trust: log key: %v", err)
 	}
-	if t.Quorum < 1 || t.Quorum > len(t.Witnesses) || len(t.Witnesses) >= maxSignatures {
-		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses", t.Quorum, len(t.Witnesses))
-	}
-	k := &trustKeys{log: []note.Verifier{log}}
-	seen := map[string]bool{logKey: true} // the log is no witness of itself, nor is one key two witnesses
+	k, seen := &trustKeys{log: []note.Verifier{log}}, map[string]bool{logKey: true}
 	if t.LogKeyPQ != "" {
 		pq, key, err := pqLogVerifier(t.Origin, t.LogKeyPQ)
 		if err != nil {
@@ -87,7 +83,18 @@ func (t *Trust) keys() (*trustKeys, error) {
 		}
 		k.log, seen[key] = append(k.log, pq), true
 	}
-	for _, vkey := range t.Witnesses {
+	// The log is no witness of itself, nor is one key two witnesses.
+	k.witnesses, err = witnessVerifiers(t.Witnesses, t.Quorum, seen)
+	return k, err
+}
+
+// witnessVerifiers reads witnesses' keys; seen are keys that may not be one.
+func witnessVerifiers(vkeys []string, quorum int, seen map[string]bool) ([]note.Verifier, error) {
+	if quorum < 1 || quorum > len(vkeys) || len(vkeys) >= maxSignatures {
+		return nil, Refuse(CodeTrust, "trust: quorum %d of %d witnesses", quorum, len(vkeys))
+	}
+	var out []note.Verifier
+	for _, vkey := range vkeys {
 		v, key, err := witnessVerifier(vkey)
 		if err != nil {
 			return nil, err
@@ -96,9 +103,9 @@ func (t *Trust) keys() (*trustKeys, error) {
 			return nil, Refuse(CodeTrust, "trust: witness %q repeats a key", v.Name())
 		}
 		seen[key] = true
-		k.witnesses = append(k.witnesses, v)
+		out = append(out, v)
 	}
-	return k, nil
+	return out, nil
 }
 
 func witnessVerifier(vkey string) (note.Verifier, string, error) {

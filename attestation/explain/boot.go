@@ -190,6 +190,26 @@ xxd -p -c 33 07-pcr-values.bin | grep '^0c'`,
 		See:      []string{"pcr-12", "boot.components", "layers"},
 	},
 	{
+		Name: "image.released", Title: "Image and model are in a public release", Step: true,
+		Short: "What was measured must be in a release that its publisher signed and a public log holds, the same for everybody.",
+		Text: `
+Your policy says what you let in. That does not tell you whether others are shown the same: an operator could have a
+build of its own accepted by a few. So the epoch statement names the releases, each of them is in a public log with a
+proof, signed by exactly the identity that you pinned, old enough and seen by the reviewers that you named, and what
+this machine measured must be in one of them. The same holds for the weights, with the name they are served under.
+
+This check can only take machines away: the policy has to allow the machine as well. Where nobody gave releases to
+compare with, the step is not in the report.`,
+		Expect: `"received" names image and release. log.absent: what runs is in no release. att.image.revoked: it is, and was withdrawn.`,
+		ByHand: `
+# the registers as quoted, to compare with the images in the release
+xxd -p -c 33 07-pcr-values.bin | grep -E '^(04|09|0b)'
+# the release itself, with the trust that you pinned:
+#   sotto-release verify FILE --trust TRUST`,
+		Standard: "Sigstore bundle 0.3; in-toto Statement v1; docs/spec/release.md",
+		See:      []string{"image.measurement", "boot.components", "boot.cmdline", "config"},
+	},
+	{
 		Name: "boot.acpi", Title: "Tables made by the host are the release's", Step: true,
 		Short: "ACPI tables come from the host and contain programs that the kernel runs; they must be measured and known.",
 		Text: `

@@ -101,6 +101,14 @@ var may = map[string][]string{
 	// needs on top. It knows no statement.
 	"transparency/log":     {"internal/durable", "internal/httpx", "transparency", "transparency/tiles"},
 	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement"},
+	// What was released, and by whom: one door, over bundle.
+	"transparency/release": {"attestation", "transparency", "transparency/bundle"},
+	// Makes releases: runs compilers, signs, speaks to logs. No client has it.
+	"transparency/release/build": {"internal/durable", "internal/httpx", "transparency/bundle", "transparency/release"},
+	// Expected values from image files: computes, boots nothing.
+	"transparency/release/measure": {"attestation"},
+	// A SIMULATED authority and log, for tests and the lab.
+	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -151,6 +159,7 @@ var may = map[string][]string{
 	"cmd/sotto-lab":     {"client/cli", "lab/cli"},
 	"cmd/sotto-log":     {"internal/daemon", "transparency/publish"},
 	"cmd/sotto-node":    {"attestation/collect/platform", "computenode", "internal/daemon"},
+	"cmd/sotto-release": {"internal/config", "internal/durable", "transparency", "transparency/bundle", "transparency/release", "transparency/release/build", "transparency/release/measure"},
 	"cmd/sotto-relay":   {"internal/daemon", "internal/metrics", "relay"},
 	"cmd/sotto-router":  {"internal/daemon", "internal/metrics", "router"},
 }
@@ -206,13 +215,18 @@ var never = []ban{
 		"an auditor holds no key, makes no evidence and no log, and asks nobody anything that a client would not",
 	},
 	{
+		[]string{"client", "client/cli", "cmd/sotto", "transparency/publish", "transparency/roster", "audit"},
+		[]string{"transparency/release/build", "transparency/release/measure"},
+		"who judges a release neither makes one nor carries the tools for it",
+	},
+	{
 		[]string{"attestation"},
 		[]string{"attestation/collect", "attestation/collect/tpm", "attestation/attestationtest"},
 		"the verifier must not reach what makes evidence",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-router"},
-		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/roster/rostertest"},
+		[]string{"cmd/sotto", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router"},
+		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/release/releasetest", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
 }
@@ -234,7 +248,16 @@ var only = map[string][]string{
 	"github.com/sigstore/sigstore-go/pkg/root":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/tlog":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
-	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle"},
+	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle", "transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/release/releasetest"},
+	"github.com/digitorus/timestamp":                         {"transparency/release/build", "transparency/release/releasetest"},
+	"github.com/CycloneDX/cyclonedx-go":                      {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1":          {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/empty":    {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/layout":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/static":   {"transparency/release/build"},
+	"github.com/google/go-containerregistry/pkg/v1/types":    {"transparency/release/build"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1": {"transparency/bundle"},
 	"github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1":  {"transparency/bundle"},
 	"github.com/google/go-sev-guest/verify/trust":            {"attestation/internal/snp"},
@@ -253,7 +276,7 @@ var only = map[string][]string{
 
 	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "audit", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
-	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto"},
+	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto", "cmd/sotto-release"},
 	"filippo.io/mldsa":                                        {"transparency"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
 	// Who writes a log has its storage; who reads one does not.
@@ -262,7 +285,7 @@ var only = map[string][]string{
 	"go.yaml.in/yaml/v3":                                {"internal/config", "lab"},
 	"golang.org/x/crypto/chacha20poly1305":              {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":                    {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
-	"golang.org/x/mod/sumdb/note":                       {"transparency", "transparency/log"},
+	"golang.org/x/mod/sumdb/note":                       {"transparency", "transparency/log", "transparency/release/releasetest"},
 	"golang.org/x/mod/sumdb/tlog":                       {"transparency", "transparency/bundle", "transparency/log", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":                        {"lab", "cmd/..."},
 }
@@ -280,7 +303,7 @@ var (
 		"hpke", "hpke/internal/fresh", "hpke/internal/stream", "hpke/recipient", "hpke/sender",
 		"internal/jsonstream", "internal/wire",
 		"ohttp", "ohttp/bhttp", "ohttp/encap", "ohttp/gateway/decap", "ohttp/internal/stream",
-		"transparency", "transparency/roster", "transparency/statement", "transparency/tiles",
+		"transparency", "transparency/release", "transparency/release/measure", "transparency/roster", "transparency/statement", "transparency/tiles",
 	}
 	world = []string{"log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http", "os", "os/exec", "syscall"}
 )

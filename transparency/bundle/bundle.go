@@ -103,6 +103,7 @@ type Result struct {
 	Log              string    // the log's URL in the trusted root
 	LogIndex         uint64    // in the tree of the proof
 	TreeSize         uint64    // of the checkpoint
+	Checkpoint       []byte    // the note that the log signed, with whatever else signed it
 	Signed           time.Time // the earliest time that somebody trusted gives
 }
 
@@ -200,7 +201,7 @@ func (v *verification) parse(b []byte) error {
 	v.entity = new(bundle.Bundle)
 	if err := v.entity.UnmarshalJSON(b); err != nil {
 		// sigstore-go refuses some bundles without a proof as malformed.
-		if e := v.entity.Bundle.GetVerificationMaterial().GetTlogEntries(); len(e) > 0 && e[0].GetInclusionProof() == nil {
+		if e := v.entity.Bundle.GetVerificationMaterial().GetTlogEntries(); len(e) > 0 && e[0].GetInclusionProof().GetCheckpoint() == nil {
 			return refuse(CodeInclusion, "a promise of inclusion without a proof")
 		}
 		return refuse(CodeFormat, "%v", err)

@@ -67,6 +67,7 @@ func (v *verification) inLog() error {
 	for _, s := range stamps {
 		v.times = append(v.times, s.Time)
 	}
+	v.res.Checkpoint = []byte(envelope)
 	v.res.Log, v.res.LogIndex, v.res.TreeSize = log.BaseURL, uint64(proof.LogIndex), uint64(proof.TreeSize)
 	return nil
 }

@@ -63,12 +63,20 @@ func flip(t *testing.T, b []byte, i int, verify func([]byte) (*bundle.Result, er
 		res, err := verify(m)
 		switch {
 		case err != nil:
-		case !reflect.DeepEqual(res, want):
+		case !same(res, want):
 			t.Errorf("byte %d, bit %d: accepted, and says something else", i, bit)
 		case !listed(string(b), i):
 			t.Errorf("byte %d, bit %d: accepted: %s>%c<%s", i, bit, b[max(0, i-40):i], b[i], b[i+1:min(i+20, len(b))])
 		}
 	}
+}
+
+// same leaves the checkpoint's note out: it is handed on as it came, and who else
+// signed it is for its reader to verify.
+func same(a, b *bundle.Result) bool {
+	x, y := *a, *b
+	x.Checkpoint, y.Checkpoint = nil, nil
+	return reflect.DeepEqual(x, y)
 }
 
 func listed(b string, i int) bool {

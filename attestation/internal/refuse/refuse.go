@@ -65,6 +65,7 @@ const (
 	Kernel     Code = "att.image.kernel"  // loader, kernel or initrd differ from the image's
 	Verity     Code = "att.image.verity"  // root file system differs from the image's
 	Cmdline    Code = "att.image.cmdline" // kernel command line differs from the image's
+	Unreleased Code = "log.absent"        // in no release that the log holds
 	ACPI       Code = "att.acpi"          // firmware tables that the host made are not the image's
 
 	TEE    Code = "att.tee"     // the pieces belong to no platform, or to one that policy does not name
@@ -100,7 +101,7 @@ func All() []Code {
 		PCRSet, PCRSelect, PCRValue, LogFormat, LogReplay, LogDigest, LogDerived, SecureBoot, Config, Model, Payment,
 		REKName, REKAttrs, REKKind, REKPolicy, REKParent, REKCreate, Chain, CRL, Revoked, Signature, SigningKey, Chip,
 		Product, TCB, TCBCert, Debug, Migrate, VMPL, Platform, Binding, Inventory, Image, Revocation, Kernel, Verity,
-		Cmdline, ACPI, TEE, AKCert, EK, IMAAbsent, IMAFormat, IMAReplay, IMAAggregate, IMAEntry, TDXCollateral, TDXStatus,
+		Cmdline, Unreleased, ACPI, TEE, AKCert, EK, IMAAbsent, IMAFormat, IMAReplay, IMAAggregate, IMAEntry, TDXCollateral, TDXStatus,
 		TDXQE, TDXModule, GPUAbsent, GPU, GPUReport, GPUChain, GPURIM, GPUOCSP, GPUToken, GPUClaims, GPUBinding, GPUCount}
 }
 

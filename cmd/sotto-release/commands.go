@@ -1,0 +1,292 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sotto-project/sotto/internal/config"
+	"github.com/sotto-project/sotto/internal/durable"
+	"github.com/sotto-project/sotto/transparency/release"
+	"github.com/sotto-project/sotto/transparency/release/build"
+	"github.com/sotto-project/sotto/transparency/release/measure"
+)
+
+// progress prints lines to stderr: stdout is for results.
+func progress(cmd *cobra.Command) func(string) {
+	return func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
+}
+
+func makeCommand() *cobra.Command {
+	var path string
+	var check bool
+	j := build.Job{}
+	c := &cobra.Command{Use: "make", Args: cobra.NoArgs, Short: "Build, sign, log and write a release",
+		Long: `Builds the programs of a clean checkout at a tag, and images of the roles, so that
+anybody gets the same bytes: -trimpath, no cgo, no time but the commit's. Lists what
+is in them (CycloneDX), says how they were built (SLSA provenance), signs each
+statement with a key or a certificate, has it timestamped and logged, and writes
+DIR/release.jsonl if, and only if, that verifies under the trust file.
+
+The folder has bin/PLATFORM/PROGRAM and oci/ROLE (an OCI layout) beside it.`,
+		Example: `  sotto-release make --config release.yaml --tag v1.2.3 --source . --out ../out --check
+  sotto-release make --config release.yaml --tag v1.2.3 --source . --out ../out`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if path == "" || j.Tag == "" || j.Out == "" {
+				return usageError{errors.New("--config, --tag and --out are required")}
+			}
+			if j.Config, err = config.Load[build.Config](path); err != nil {
+				return usageError{err}
+			}
+			j.Progress = progress(cmd)
+			if check {
+				if err := j.Check(cmd.Context()); err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), "ready: configuration, key, trust and source are in order; nothing was built")
+				return nil
+			}
+			r, err := j.Make(cmd.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "released %s %s\n", r.Repository, r.Tag)
+			summary(cmd.OutOrStdout(), r)
+			return nil
+		}}
+	c.Flags().StringVar(&path, "config", "", "what to release and who signs (docs/operate.md)")
+	c.Flags().StringVar(&j.Tag, "tag", "", "tag of the release, at the checkout's commit, such as v1.2.3")
+	c.Flags().StringVar(&j.Source, "source", ".", "a clean checkout")
+	c.Flags().StringVar(&j.Out, "out", "", "a new or empty folder, outside of the source")
+	c.Flags().BoolVar(&check, "check", false, "check configuration, key, trust and source, and stop")
+	return c
+}
+
+// load reads a file and judges it under a trust file.
+func load(file, trust, at string) ([]byte, *release.Trust, *release.Release, error) {
+	if trust == "" {
+		return nil, nil, nil, usageError{errors.New("--trust is required: whom to believe is for you to say")}
+	}
+	if strings.Contains(trust, "://") {
+		return nil, nil, nil, fmt.Errorf("%w", remote(trust))
+	}
+	now := time.Now()
+	if at != "" {
+		var err error
+		if now, err = time.Parse(time.RFC3339, at); err != nil {
+			return nil, nil, nil, usageError{fmt.Errorf("--at: %v", err)}
+		}
+	}
+	text, err := os.ReadFile(trust)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	t, err := release.ParseTrust(text)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b, err := readFile(file, release.MaxFile)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	r, err := release.Verify(b, t, now)
+	return b, t, r, err
+}
+
+func readFile(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most+1))
+}
+
+// summary says in words what a release is.
+func summary(w io.Writer, r *release.Release) {
+	fmt.Fprintf(w, "  id          %x\n  file        %x (SHA-256; a statement names it by this)\n  commit      %s\n  publisher   %s\n  public      since %s at the latest\n",
+		r.ID, r.Digest, r.Commit, r.Publisher, r.Public.Format(time.RFC3339))
+	for _, a := range r.Artifacts {
+		fmt.Fprintf(w, "  artifact    %x  %s\n", a.Digest, a.Name)
+	}
+	for _, i := range r.Images {
+		note := ""
+		if i.Revoked != "" {
+			note = "  WITHDRAWN: " + i.Revoked
+		}
+		fmt.Fprintf(w, "  image       %x  %s (%s, %d measurements)%s\n", i.Digest, i.Name, i.Role, len(i.Measurements), note)
+	}
+	for _, m := range r.Models {
+		note := ""
+		if m.Revoked != "" {
+			note = "  WITHDRAWN: " + m.Revoked
+		}
+		fmt.Fprintf(w, "  model       %x  %s%s\n", m.Weights, m.Name, note)
+	}
+	for _, e := range r.Endorsements {
+		fmt.Fprintf(w, "  endorsed    %s by %s, as of %s, until %s\n", e.Claim, e.Reviewer, e.AsOf.Format(time.RFC3339), e.Expires.Format(time.RFC3339))
+	}
+	for _, v := range r.Revocations {
+		fmt.Fprintf(w, "  withdrawn   %s %x by %s: %s\n", v.Kind, v.Digest, v.By, v.Reason)
+	}
+	for _, u := range r.Unused {
+		fmt.Fprintf(w, "  not counted %s\n", u)
+	}
+	for _, g := range r.Gaps {
+		fmt.Fprintf(w, "  gap         %s\n", g)
+	}
+}
+
+func verifyCommand() *cobra.Command {
+	var trust, at string
+	var asJSON bool
+	c := &cobra.Command{Use: "verify FILE", Args: cobra.ExactArgs(1), Short: "Judge a release file under your own trust",
+		Long: `Judges a release file as clients do: each statement is signed by exactly the
+identity that you pinned and is in a log that you trust, with a proof; the pieces
+fit together; nothing is withdrawn; enough of your reviewers vouch for it; it has
+been public for as long as you ask. Nothing is fetched.`,
+		Example: `  sotto-release verify release.jsonl --trust trust.json
+  sotto-release verify release.jsonl --trust trust.json --at 2026-10-01T12:00:00Z --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, _, r, err := load(args[0], trust, at)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), r)
+			}
+			verdict := "verified"
+			if len(r.Gaps) > 0 {
+				verdict = "verified with named gaps"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s\n", verdict, r.Repository, r.Tag)
+			summary(cmd.OutOrStdout(), r)
+			return nil
+		}}
+	c.Flags().StringVar(&trust, "trust", "", "your trust file")
+	c.Flags().StringVar(&at, "at", "", "judge as of this time (RFC 3339) instead of now")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func reproduceCommand() *cobra.Command {
+	var trust, at string
+	var shared bool
+	j := build.Job{}
+	c := &cobra.Command{Use: "reproduce FILE", Args: cobra.ExactArgs(1), Short: "Build a release again and compare, bit for bit",
+		Long: `Judges the release, builds it again from a checkout of its tag as its provenance
+says, and compares every program and image with what was released. It takes the
+very compiler that the provenance names, with an empty cache. What was made by another recipe (images of
+machines, weights) is listed and not compared.`,
+		Example: `  git clone --branch v1.2.3 https://github.com/sotto-project/sotto src
+  sotto-release reproduce release.jsonl --trust trust.json --source src`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if j.Source == "" {
+				return usageError{errors.New("--source is required: a checkout of the release's tag")}
+			}
+			b, _, r, err := load(args[0], trust, at)
+			if err != nil {
+				return err
+			}
+			if j.Out == "" {
+				if j.Out, err = os.MkdirTemp("", "sotto-release-"); err != nil {
+					return err
+				}
+				defer os.RemoveAll(j.Out)
+			}
+			if !shared {
+				if j.Cache, err = os.MkdirTemp("", "sotto-release-cache-"); err != nil {
+					return err
+				}
+				defer os.RemoveAll(j.Cache)
+			}
+			j.Tag, j.Progress = r.Tag, progress(cmd)
+			diff, err := j.Reproduce(cmd.Context(), b, r)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			for _, s := range diff.Same {
+				fmt.Fprintln(out, "same        ", s)
+			}
+			for _, s := range diff.NotBuilt {
+				fmt.Fprintln(out, "not compared", s)
+			}
+			for _, s := range diff.Different {
+				fmt.Fprintln(out, "DIFFERENT   ", s)
+			}
+			if !diff.Equal() {
+				return errDiffers
+			}
+			fmt.Fprintf(out, "%s %s: all %d are the same, bit for bit\n", r.Repository, r.Tag, len(diff.Same))
+			return nil
+		}}
+	c.Flags().StringVar(&trust, "trust", "", "your trust file")
+	c.Flags().StringVar(&at, "at", "", "judge as of this time (RFC 3339) instead of now")
+	c.Flags().StringVar(&j.Source, "source", "", "a clean checkout of the release's tag")
+	c.Flags().StringVar(&j.Out, "out", "", "keep what is built in this new folder")
+	c.Flags().BoolVar(&shared, "shared-cache", false, "use your own cache of the compiler: faster, and takes on trust what is in it")
+	return c
+}
+
+func measureCommand() *cobra.Command {
+	return &cobra.Command{Use: "image-measure FILE", Args: cobra.ExactArgs(1), Short: "Compute what a machine measures of an image",
+		Long: `Computes from a unified kernel image (UKI with systemd-stub) what a machine that
+boots it attests: the Authenticode digest and PCR 4, PCR 11, the kernel command line
+and the dm-verity root in it. Prints JSON.
+
+What depends on more than the image is not computed, and the output says so: firmware
+(PCR 0 and 2; SEV-SNP's launch measurement, for which no maintained Go library could
+be had; TDX's MRTD) and the kernel's own events (PCR 9, RTMR 2).`,
+		Example: `  sotto-release image-measure node.efi`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := readFile(args[0], measure.MaxImage)
+			if err != nil {
+				return err
+			}
+			u, err := measure.Image(b)
+			if errors.Is(err, measure.ErrUnsupported) {
+				return err
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %v", errMalformed, err)
+			}
+			return printJSON(cmd.OutOrStdout(), u)
+		}}
+}
+
+func keyCommand() *cobra.Command {
+	return &cobra.Command{Use: "key FILE", Args: cobra.ExactArgs(1), Short: "Make a long-lived key, and print its public half",
+		Long: `Makes an ECDSA P-256 key in FILE, which only you can read, and prints the public
+half as trust files have it ("public_key"). A file that is there is not replaced. Where
+signing can be done by a certificate for a workflow or an account, prefer that: there
+is no key to lose.`,
+		Example: `  sotto-release key release-key.pem`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			private, public, err := build.NewKey()
+			if err != nil {
+				return err
+			}
+			if err := durable.CreateFile(args[0], private, 0o600); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), public)
+			return nil
+		}}
+}
