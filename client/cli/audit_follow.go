@@ -31,6 +31,7 @@ type auditFlags struct {
 	mirrors                 []string
 	dir, policy, html       string
 	own, failOn, metrics    string
+	releases, releaseTrust  string
 	watch, once, json, list bool
 	every, grace, maxAge    time.Duration
 	witnessGrace            time.Duration
@@ -69,6 +70,7 @@ on where it stopped. docs/spec/audit.md lists every alarm.
   sotto audit --watch --metrics 127.0.0.1:9100
   sotto audit --json --html audit.html        for programs, and as one page
   sotto audit --list                          every alarm told so far; no network
+  sotto audit explain-image DIGEST            what leads from a release to its source
   sotto audit drill node ID                   how long a revocation takes
 
 Relays serve statements, and not the packs that evidence travels in: name the
@@ -81,7 +83,7 @@ malformed; 1 failed, or the log could not be read to its end; 2 usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.runAudit(cmd, &f) },
 	}
 	f.add(cmd)
-	cmd.AddCommand(e.auditDrill())
+	cmd.AddCommand(e.auditImage(), e.auditDrill())
 	return cmd
 }
 
@@ -99,6 +101,8 @@ func (f *auditFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.metrics, "metrics", "", "with --watch: serve Prometheus metrics on `ADDR`")
 	fl.BoolVar(&f.list, "list", false, "print every alarm about an epoch that was told so far, from the folder alone")
 	fl.StringVar(&f.own, "own", "", "`FILE` of your own release digests, hex, one a line: other entries under your identity are told")
+	fl.StringVar(&f.releases, "releases", "", "`DIR` of release files: releases that statements name are judged by them")
+	fl.StringVar(&f.releaseTrust, "release-trust", "", "`FILE` that says whose releases to believe")
 	fl.DurationVar(&f.maxAge, "max-age", 15*time.Minute, "oldest acceptable newest checkpoint")
 	fl.DurationVar(&f.grace, "grace", 10*time.Minute, "how long an outage lasts before it is told")
 	fl.DurationVar(&f.witnessGrace, "witness-grace", time.Hour, "how long a witness may be silent")
@@ -131,6 +135,13 @@ func (f *auditFlags) config(e *env) (audit.Config, error) {
 	}
 	if a.Mirrors, err = mirrorsOf(c, f.mirrors); err != nil {
 		return none, &usageError{err}
+	}
+	if f.releases != "" || f.releaseTrust != "" {
+		files, err := releaseFiles(f.releases, f.releaseTrust)
+		if err != nil {
+			return none, err
+		}
+		a.Releases = files
 	}
 	if f.own != "" {
 		if a.Own, err = readDigests(f.own); err != nil {

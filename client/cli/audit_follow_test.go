@@ -86,12 +86,18 @@ func newAudited(t *testing.T, edit func(int, *statement.Record)) *audited {
 
 func (a *audited) run(args ...string) (stdout, stderr string, code int, err error) {
 	a.t.Helper()
+	return a.runPlain(append([]string{"--dir", a.dir}, args...)...)
+}
+
+// runPlain runs audit without a folder.
+func (a *audited) runPlain(args ...string) (stdout, stderr string, code int, err error) {
+	a.t.Helper()
 	root := &cobra.Command{Use: "sotto", SilenceUsage: true, SilenceErrors: true}
 	load := func(string) (client.Config, error) {
 		return client.Config{Relays: a.urls, Trust: a.w.Trust, Policy: a.w.Policy}, nil
 	}
 	root.AddCommand(cli.Commands(load, "trust.yaml")...)
-	return run(a.t, root, "", append([]string{"audit", "--dir", a.dir}, args...)...)
+	return run(a.t, root, "", append([]string{"audit"}, args...)...)
 }
 
 func TestAuditFollows(t *testing.T) {
@@ -155,10 +161,13 @@ func TestAuditFollowExitCodes(t *testing.T) {
 	})
 	t.Run("2", func(t *testing.T) {
 		a := newAudited(t, nil)
-		for _, args := range [][]string{{"--once", "--watch"}, {"--fail-on", "none"}, {"--metrics", "x"}, {"--mirror", "x"}, {"--packs", "0"}, {"--own", "no such file"}, {"drill", "cat", "00"}} {
+		for _, args := range [][]string{{"--once", "--watch"}, {"--fail-on", "none"}, {"--metrics", "x"}, {"--mirror", "x"}, {"--packs", "0"}, {"--own", "no such file"}} {
 			if _, _, code, err := a.run(args...); code != 2 {
 				t.Errorf("%v: %d %v", args, code, err)
 			}
+		}
+		if _, _, code, err := a.runPlain("drill", "cat", "00"); code != 2 {
+			t.Errorf("%d %v", code, err)
 		}
 	})
 }

@@ -125,7 +125,7 @@ var may = map[string][]string{
 
 	// An auditor reads what everybody can read and judges by the client's own door;
 	// what it signs is a package of its own.
-	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	"audit/record": {"attestation"},
 
 	// The node: custody of the key sits where only it can import it.
@@ -138,7 +138,7 @@ var may = map[string][]string{
 	// The client and its faces.
 	"client":                {"attestation", "attestation/evidence", "attestation/tamper", "client/internal/canon", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/roster", "transparency/statement"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit", "audit/record", "client", "client/chat", "client/proxy", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/release"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
 	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
