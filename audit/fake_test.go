@@ -80,6 +80,11 @@ type fakeMirror struct {
 
 	tree  *transparency.Tree
 	built int
+	last  struct { // the newest note: signing takes most of a test's time
+		size uint64
+		at   time.Time
+		note []byte
+	}
 
 	// Called with what an honest mirror would serve.
 	onTile      func(ctx context.Context, path string, b []byte) ([]byte, error)
@@ -123,7 +128,7 @@ func (m *fakeMirror) build() {
 	}
 }
 
-func (m *fakeMirror) edit(f func()) { m.mu.Lock(); defer m.mu.Unlock(); f() }
+func (m *fakeMirror) edit(f func()) { m.mu.Lock(); defer m.mu.Unlock(); f(); m.last.note = nil }
 
 func (m *fakeMirror) n() uint64 {
 	if m.size > 0 {
@@ -134,14 +139,18 @@ func (m *fakeMirror) n() uint64 {
 
 func (m *fakeMirror) note() []byte {
 	m.build()
+	if m.clock != nil {
+		m.at = m.clock()
+	}
+	if m.last.note != nil && m.last.size == m.n() && m.last.at.Equal(m.at) {
+		return m.last.note
+	}
 	root, err := m.tree.Root(m.n())
 	if err != nil {
 		panic(err)
 	}
-	if m.clock != nil {
-		m.at = m.clock()
-	}
-	return m.sign(m.n(), root, m.at)
+	m.last.size, m.last.at, m.last.note = m.n(), m.at, m.sign(m.n(), root, m.at)
+	return m.last.note
 }
 
 func (m *fakeMirror) Name() string { return m.name }
@@ -298,6 +307,7 @@ type rig struct {
 	t    testing.TB
 	cfg  Config
 	now  time.Time
+	mu   sync.Mutex // for what follows, where the auditor runs by itself
 	told []Alarm
 	a    *Auditor
 }
@@ -305,7 +315,7 @@ type rig struct {
 func newRig(t testing.TB, k *testKeys, mirrors ...*fakeMirror) *rig {
 	t.Helper()
 	r := &rig{t: t, now: begin}
-	r.cfg = Config{Trust: k.trust(), Dir: t.TempDir(), Now: func() time.Time { return r.now }, Alarm: func(a Alarm) { r.told = append(r.told, a) }}
+	r.cfg = Config{Trust: k.trust(), Dir: t.TempDir(), Now: func() time.Time { return r.now }, Alarm: func(a Alarm) { r.mu.Lock(); defer r.mu.Unlock(); r.told = append(r.told, a) }}
 	for _, m := range mirrors {
 		r.cfg.Mirrors = append(r.cfg.Mirrors, m)
 		m.at = begin
@@ -342,6 +352,8 @@ func (r *rig) mustStep() *rig {
 
 // codes of the alarms told since the last call.
 func (r *rig) codes() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	set := map[string]bool{}
 	for _, a := range r.told {
 		set[string(a.Code)] = true
@@ -357,7 +369,9 @@ func (r *rig) want(codes ...Code) {
 		want = append(want, string(c))
 	}
 	slices.Sort(want)
+	r.mu.Lock()
 	told := slices.Clone(r.told)
+	r.mu.Unlock()
 	if got := r.codes(); !slices.Equal(got, want) {
 		var text []string
 		for _, a := range told {

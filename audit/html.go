@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	_ "embed" // the page
 	"encoding/base64"
-	"fmt"
 	"html/template"
 	"io"
 	"slices"
@@ -94,5 +93,5 @@ func when(t any) string {
 			return t.UTC().Format("2006-01-02 15:04:05")
 		}
 	}
-	return fmt.Sprint("never")
+	return "never"
 }

@@ -64,12 +64,12 @@ func TestOutages(t *testing.T) {
 				o.r.want(c.want...)
 				c.after(o)
 				o.pass(time.Hour)
-				if open := o.r.a.state.Incidents; len(open) > 0 {
-					t.Errorf("not over: %v", open)
-				}
 				stop()
 				if err := <-ended; err != nil {
 					t.Error(err)
+				}
+				if open := o.r.a.state.Incidents; len(open) > 0 {
+					t.Errorf("not over: %v", open)
 				}
 				if got, want := o.r.a.state.Next, uint64(len(o.m1.leaves)); got != want {
 					t.Errorf("audited %d of %d", got, want)

@@ -104,7 +104,8 @@ func (f *ReleaseFiles) Release(_ context.Context, digest [32]byte, at time.Time)
 // described says what leads from a verified release to its source.
 func described(file []byte, r *release.Release) *Release {
 	out := &Release{Name: clean(r.Tag), Repository: clean(r.Repository), Commit: clean(r.Commit), Workflow: clean(r.Publisher)}
-	for _, i := range r.Images {
+	if len(r.Images) > 0 { // of several images the first; all are of one commit
+		i := r.Images[0]
 		out.Image = hex.EncodeToString(i.Digest[:])
 		if i.SBOM != [32]byte{} {
 			out.SBOM = hex.EncodeToString(i.SBOM[:])
@@ -112,7 +113,6 @@ func described(file []byte, r *release.Release) *Release {
 		if i.Provenance != [32]byte{} {
 			out.Provenance = hex.EncodeToString(i.Provenance[:])
 		}
-		break // of several images the first; all are of one commit
 	}
 	f, err := release.ParseFile(file)
 	if err != nil {
