@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -278,6 +279,26 @@ func TestNews(t *testing.T) {
 		m2.edit(func() { m2.size = 0 })
 		r.open().mustStep().want(MintLowered, MintRaised)
 	})
+}
+
+func TestMirrorWithoutLeavesIsNotDown(t *testing.T) {
+	k := newKeys(t)
+	m1, m2 := pair(k, chain(t, 4, nil))
+	m1.onTile = func(_ context.Context, path string, b []byte) ([]byte, error) {
+		if strings.Contains(path, "entries") {
+			return nil, fs.ErrNotExist
+		}
+		return b, nil
+	}
+	r := newRig(t, k, m1, m2)
+	r.mustStep().want()
+	r.now = r.now.Add(11 * time.Minute)
+	m1.edit(func() { m1.leaves, m1.at = grow(t, m1.leaves, nil), r.now })
+	m2.edit(func() { m2.leaves, m2.at = m1.leaves, r.now })
+	r.mustStep().want()
+	if r.a.state.Next != 5 {
+		t.Errorf("%d leaves", r.a.state.Next)
+	}
 }
 
 func TestTilesThatLie(t *testing.T) {

@@ -221,11 +221,11 @@ func (e *fetchError) Unwrap() error { return e.err }
 
 // blame notes what a mirror did: lied, or did not answer.
 func (a *Auditor) blame(l *look, err error) {
-	if errors.Is(err, context.Canceled) {
-		return
+	if errors.Is(err, context.Canceled) || absent(err) {
+		return // a relay may serve hashes and no leaves: others are asked
 	}
 	silent := new(fetchError)
-	if !absent(err) && (!errors.As(err, &silent) || errors.Is(err, errTooLong)) {
+	if !errors.As(err, &silent) || errors.Is(err, errTooLong) {
 		l.tampered = clean(err.Error())
 		return
 	}

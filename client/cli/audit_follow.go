@@ -73,8 +73,8 @@ on where it stopped. docs/spec/audit.md lists every alarm.
   sotto audit explain-image DIGEST            what leads from a release to its source
   sotto audit drill node ID                   how long a revocation takes
 
-Relays serve statements, and not the packs that evidence travels in: name the
-publisher's port as a mirror to have evidence judged.
+Relays serve statements and hashes, but neither the log's leaves nor the packs
+that evidence travels in: name the publisher's port as a mirror, too.
 
 Exit codes: 0 nothing at or above --fail-on; 10 alarms at or above it, told now or
 still open; 20 no mirror serves what this program can read; 30 what was served is
