@@ -37,6 +37,7 @@ func ExitCode(err error) int {
 	var pooled *receiptsError
 	var own *pieceError // not an interface: a child process that failed has an exit code, too
 	var none *forkError
+	var audited *auditError
 	switch code := client.CodeOf(err); {
 	case err == nil:
 		return ExitOK
@@ -46,6 +47,8 @@ func ExitCode(err error) int {
 		return none.ExitCode()
 	case errors.As(err, &pooled):
 		return pooled.code
+	case errors.As(err, &audited):
+		return audited.ExitCode()
 	case errors.As(err, &usage), code == client.CodeConfig:
 		return ExitUsage
 	case code != "", errors.As(err, &refused):

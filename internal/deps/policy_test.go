@@ -135,7 +135,9 @@ var may = map[string][]string{
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
 
-	// What an auditor signs.
+	// An auditor reads what everybody can read and judges by the client's own door;
+	// what it signs is a package of its own.
+	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	"audit/record": {"attestation"},
 	// Judges the choice of nodes from requests that are over, for client, auditor
 	// and simulation: it knows draws and receipts, and nothing of a request.
@@ -153,7 +155,7 @@ var may = map[string][]string{
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
-	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit/record", "audit/steer", "client", "client/chat", "client/proxy", "client/state", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/fork"},
+	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit", "audit/record", "audit/steer", "client", "client/chat", "client/proxy", "client/state", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/fork", "transparency/release"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
 	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
@@ -228,7 +230,12 @@ var never = []ban{
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
 	},
 	{
-		[]string{"client", "client/cli", "cmd/sotto", "transparency/publish", "transparency/roster"},
+		[]string{"audit"},
+		[]string{"hpke/recipient", "hpke/sender", "computenode", "transparency/publish", "transparency/log", "attestation/collect", "client"},
+		"an auditor holds no key, makes no evidence and no log, and asks nobody anything that a client would not",
+	},
+	{
+		[]string{"client", "client/cli", "cmd/sotto", "transparency/publish", "transparency/roster", "audit"},
 		[]string{"transparency/release/build", "transparency/release/measure"},
 		"who judges a release neither makes one nor carries the tools for it",
 	},
@@ -300,7 +307,7 @@ var only = map[string][]string{
 	"github.com/google/go-tpm/tpmutil":                       {"attestation/attestationtest/simtpm"},
 	"github.com/google/go-tpm-tools/simulator":               {"attestation/attestationtest/simtpm"},
 
-	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "cmd/..."},
+	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "audit", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto", "cmd/sotto-release"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},

@@ -1,0 +1,379 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/tiles"
+)
+
+// A look is what one mirror showed in one step.
+type look struct {
+	mirror   Mirror
+	point    *transparency.Checkpoint // nil if err
+	err      error
+	tampered string // why what it serves is not what was signed
+}
+
+// poll asks every mirror for its checkpoint.
+func (a *Auditor) poll(ctx context.Context) []look {
+	out := make([]look, len(a.cfg.Mirrors))
+	var wg sync.WaitGroup
+	for i, m := range a.cfg.Mirrors {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+			defer cancel()
+			out[i].mirror = m
+			b, err := m.Checkpoint(ctx)
+			if err == nil {
+				out[i].point, err = a.cfg.Trust.ParseCheckpoint(b)
+			}
+			out[i].err = err
+		})
+	}
+	wg.Wait()
+	for i := range out {
+		// Too few cosignatures is what silent witnesses look like: nobody's lie.
+		if code := codeOf(out[i].err); code != "" && code != string(transparency.CodeWitness) {
+			out[i].tampered = "its checkpoint is refused: " + clean(out[i].err.Error())
+		}
+		if out[i].point != nil {
+			a.strangers(out[i].point)
+			a.noteWitnesses(out[i].point)
+		}
+	}
+	return out
+}
+
+// strangers tells of signatures in the log's own name by a key that the trust
+// file does not have: the log is about to change its key, or somebody else has its name.
+func (a *Auditor) strangers(c *transparency.Checkpoint) {
+	ours := keyIDs(a.cfg.Trust)
+	_, sigs, _ := strings.Cut(string(c.Note), "\n\n")
+	for line := range strings.Lines(sigs) {
+		name, b64, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "— "), " ")
+		raw, err := base64.StdEncoding.DecodeString(b64)
+		if err != nil || len(raw) < 4 || name != c.Origin {
+			continue
+		}
+		if id := fmt.Sprintf("%x", raw[:4]); !slices.Contains(ours, id) {
+			a.lasting(LogKey, id, "a signature in the log's name by a key that the trust file does not name", "")
+		}
+	}
+}
+
+// keyIDs are the key ids in a trust's keys: the field between the two plus signs.
+func keyIDs(t transparency.Trust) []string {
+	var out []string
+	for _, k := range append([]string{t.LogKey, t.LogKeyPQ}, t.Witnesses...) {
+		_, rest, _ := strings.Cut(k, "+")
+		id, _, _ := strings.Cut(rest, "+")
+		out = append(out, id)
+	}
+	return out
+}
+
+func (a *Auditor) noteWitnesses(c *transparency.Checkpoint) {
+	for _, w := range c.Cosignatures {
+		if sec := w.Time.Unix(); sec > a.state.Witnesses[w.Name] && !w.Time.After(a.cfg.Now().Add(transparency.MaxClockSkew)) {
+			a.state.Witnesses[w.Name] = sec
+		}
+	}
+}
+
+// choose picks the largest checkpoint that extends what is known, and looks for
+// contradictions between all of them. It is nil if none can be gone on with.
+func (a *Auditor) choose(ctx context.Context) *look {
+	order := make([]*look, 0, len(a.mirrors))
+	for i := range a.mirrors {
+		if a.mirrors[i].point != nil {
+			order = append(order, &a.mirrors[i])
+		}
+	}
+	slices.SortStableFunc(order, func(x, y *look) int {
+		if x.point.Size != y.point.Size {
+			if x.point.Size > y.point.Size {
+				return -1
+			}
+			return 1
+		}
+		return y.point.Time.Compare(x.point.Time)
+	})
+	var best *look
+	for _, l := range order {
+		if a.extends(ctx, l) && best == nil {
+			best = l
+		}
+	}
+	if best != nil {
+		for _, l := range order {
+			if l != best {
+				a.compare(ctx, best, l)
+			}
+		}
+	}
+	return best
+}
+
+// extends reports whether what a mirror shows goes on from what is known.
+func (a *Auditor) extends(ctx context.Context, l *look) bool {
+	c, old := l.point, a.old
+	switch {
+	case old == nil || old.Size == 0:
+		return true
+	case c.Size < old.Size:
+		if setBack(c, old) {
+			a.contradiction(LogRollback, "order", c, old, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, old.Size))
+		}
+		return false
+	case c.Size == old.Size:
+		if c.Root != old.Root {
+			a.contradiction(LogFork, "roots", c, old, nil, fmt.Sprintf("two roots for %d leaves", c.Size))
+			return false
+		}
+		return true
+	}
+	return a.within(ctx, l, l, old)
+}
+
+// within checks, with the tiles that a mirror serves for its large checkpoint,
+// that the tree of a smaller one is its beginning. Tiles that do not lead to the
+// large root say nothing about the log, only about the mirror.
+func (a *Auditor) within(ctx context.Context, large, blame *look, small *transparency.Checkpoint) bool {
+	tree := a.tree(large, large.point)
+	root, err := tree.Root(ctx, small.Size)
+	if err != nil {
+		a.blame(large, err)
+		return false
+	}
+	if root == small.Root {
+		return true
+	}
+	proof, err := tree.ProveConsistency(ctx, small.Size)
+	if err != nil {
+		a.blame(large, err)
+		return false
+	}
+	a.contradiction(LogFork, "trees", small, large.point, &proven{root, proof},
+		fmt.Sprintf("the tree of %d leaves does not begin with the one of %d leaves that was signed, too", large.point.Size, small.Size))
+	return false
+}
+
+// compare looks at two mirrors of one moment.
+func (a *Auditor) compare(ctx context.Context, best, l *look) {
+	c, b := l.point, best.point
+	switch {
+	case c.Size == b.Size:
+		if c.Root != b.Root {
+			a.contradiction(LogFork, "roots", c, b, nil, fmt.Sprintf("%s and %s show two roots for %d leaves", best.mirror.Name(), l.mirror.Name(), c.Size))
+		}
+	case c.Size == 0:
+	case c.Size < b.Size:
+		if setBack(c, b) {
+			a.contradiction(LogRollback, "order", c, b, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, b.Size))
+		}
+		a.within(ctx, best, l, c)
+	}
+}
+
+// setBack reports whether a witness that signed both signed the smaller tree
+// clearly after the larger.
+func setBack(small, large *transparency.Checkpoint) bool {
+	for _, s := range small.Cosignatures {
+		for _, l := range large.Cosignatures {
+			if s.Name == l.Name && s.Time.Sub(l.Time) > transparency.MaxClockSkew {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tree reads the tree of a checkpoint from one mirror.
+func (a *Auditor) tree(l *look, c *transparency.Checkpoint) *tiles.Tree {
+	return tiles.New(c.Size, c.Root, func(ctx context.Context, path string) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+		defer cancel()
+		b, err := l.mirror.Tile(ctx, path)
+		if err != nil && !absent(err) { // of absence the reader makes something
+			return nil, &fetchError{err}
+		}
+		return b, err
+	})
+}
+
+// A fetchError is a mirror that did not answer, or not in time. Every other error
+// of reading a tree is about what it answered.
+type fetchError struct{ err error }
+
+func (e *fetchError) Error() string { return e.err.Error() }
+func (e *fetchError) Unwrap() error { return e.err }
+
+// blame notes what a mirror did: lied, or did not answer.
+func (a *Auditor) blame(l *look, err error) {
+	if errors.Is(err, context.Canceled) || absent(err) {
+		return // a relay may serve hashes and no leaves: others are asked
+	}
+	silent := new(fetchError)
+	if !errors.As(err, &silent) || errors.Is(err, errTooLong) {
+		l.tampered = clean(err.Error())
+		return
+	}
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+// proven is the root that a tree has at an earlier size, with the proof.
+type proven struct {
+	root  [32]byte
+	proof [][32]byte
+}
+
+// contradiction keeps evidence and tells of it, once.
+func (a *Auditor) contradiction(code Code, kind string, first, second *transparency.Checkpoint, p *proven, detail string) {
+	name, err := a.store.keep(kind, forkFile(kind, p, first.Note, second.Note))
+	if err != nil {
+		a.broken = err // what cannot be kept is not told: the next run finds it again
+		return
+	}
+	a.lasting(code, name, detail, name)
+}
+
+// conditions judges what is wrong with the whole, not with a leaf.
+func (a *Auditor) conditions(best *look) {
+	now, up := a.cfg.Now().UTC(), 0
+	for i := range a.mirrors {
+		l := &a.mirrors[i]
+		name := l.mirror.Name()
+		if l.err == nil && l.tampered == "" {
+			up++
+		}
+		a.condition(MirrorTampered, name, l.tampered != "", l.tampered, 0)
+		down := l.tampered == "" && l.err != nil
+		why := ""
+		if down {
+			why = clean(l.err.Error())
+		}
+		a.condition(MirrorDown, name, down, why, a.cfg.Grace)
+		behind := a.old != nil && l.point != nil && l.point.Size < a.old.Size
+		a.condition(MirrorBehind, name, behind, "it serves fewer leaves than were seen before", a.cfg.Grace)
+	}
+	a.condition(MirrorAlone, "", up < 2 && len(a.mirrors) < 2, "what others are shown is not known; name a second mirror", 0)
+	newest, age := a.newest(), time.Duration(0)
+	if newest != nil {
+		age = now.Sub(newest.Time)
+	}
+	a.condition(LogStale, "", newest == nil || age > a.cfg.MaxAge, "the newest cosigned checkpoint is older than "+a.cfg.MaxAge.String(), a.staleGrace(newest))
+	heard := slices.ContainsFunc(a.mirrors, func(l look) bool { return l.point != nil || codeOf(l.err) == string(transparency.CodeWitness) })
+	for _, name := range witnessNames(a.cfg.Trust) {
+		if !heard {
+			break // of whom nothing was shown nothing can be said
+		}
+		if _, ok := a.state.Witnesses[name]; !ok && best != nil {
+			a.state.Witnesses[name] = now.Unix() // its time runs from the first look
+		}
+		last, ok := a.state.Witnesses[name]
+		silent := ok && now.Sub(time.Unix(last, 0)) > a.cfg.WitnessGrace
+		a.condition(WitnessMissing, name, silent, "no cosignature for more than "+a.cfg.WitnessGrace.String(), 0)
+	}
+	st := a.reader.prev
+	due := st != nil && st.Epoch > 0 && now.After(st.NextPublic)
+	a.condition(StatementLate, "", due, "the statement after the newest one is not public yet, and should be", a.cfg.Grace)
+}
+
+// staleGrace: a checkpoint that is too old is told at once, none at all after a while.
+func (a *Auditor) staleGrace(newest *transparency.Checkpoint) time.Duration {
+	if newest == nil {
+		return a.cfg.Grace
+	}
+	return 0
+}
+
+// newest is the youngest checkpoint known.
+func (a *Auditor) newest() *transparency.Checkpoint {
+	out := a.old
+	for i := range a.mirrors {
+		if c := a.mirrors[i].point; c != nil && (out == nil || c.Time.After(out.Time)) {
+			out = c
+		}
+	}
+	return out
+}
+
+func witnessNames(t transparency.Trust) []string {
+	var out []string
+	for _, k := range t.Witnesses {
+		name, _, _ := strings.Cut(k, "+")
+		out = append(out, name)
+	}
+	return out
+}
+
+// condition opens, tells and closes an incident.
+func (a *Auditor) condition(code Code, subject string, holds bool, detail string, grace time.Duration) {
+	now, list := a.cfg.Now().UTC(), a.state.Incidents
+	i := slices.IndexFunc(list, func(x Incident) bool { return x.Code == code && x.Subject == subject })
+	switch {
+	case !holds && i >= 0:
+		a.state.Incidents = slices.Delete(list, i, i+1)
+		return
+	case !holds:
+		return
+	case i < 0:
+		if !a.room(code) {
+			return
+		}
+		a.state.Incidents = append(list, Incident{Code: code, Subject: subject, Since: now.Truncate(time.Second)})
+		i = len(a.state.Incidents) - 1
+	}
+	x := &a.state.Incidents[i]
+	x.Detail = detail
+	if !x.Told && now.Sub(x.Since) >= grace {
+		x.Told = true
+		a.tell(x.alarm(now, ""))
+	}
+}
+
+// maxSame bounds open incidents of one code: a log that forks anew each minute is
+// told often enough.
+const maxSame = 64
+
+func (a *Auditor) room(code Code) bool {
+	same := 0
+	for _, x := range a.state.Incidents {
+		if x.Code == code {
+			same++
+		}
+	}
+	return same < maxSame && len(a.state.Incidents) < maxIncidents
+}
+
+// lasting tells of something that does not end, once.
+func (a *Auditor) lasting(code Code, subject, detail, evidence string) {
+	if slices.ContainsFunc(a.state.Incidents, func(x Incident) bool { return x.Code == code && x.Subject == subject }) || !a.room(code) {
+		return
+	}
+	now := a.cfg.Now().UTC()
+	x := Incident{Code: code, Subject: subject, Since: now.Truncate(time.Second), Told: true, Detail: clean(detail)}
+	a.state.Incidents = append(a.state.Incidents, x)
+	a.tell(x.alarm(now, evidence))
+}
+
+func (x *Incident) alarm(now time.Time, evidence string) Alarm {
+	alarm := Alarm{Code: x.Code, Severity: SeverityOf(x.Code), Count: 1, Detail: x.Detail, Found: now, Evidence: evidence}
+	if x.Subject != "" && x.Subject != evidence {
+		alarm.Subjects = []string{clean(x.Subject)}
+	}
+	return alarm
+}

@@ -1,0 +1,120 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+// Releases judges the releases that statements name, by an identity that the
+// auditor has pinned.
+type Releases interface {
+	// Release verifies what is known of a release as of a time. An error that is
+	// [fs.ErrNotExist] means that nothing is known of it.
+	Release(ctx context.Context, digest [32]byte, at time.Time) (*Release, error)
+}
+
+// A Release is what leads from a digest to the source. An empty field is what is
+// missing.
+type Release struct {
+	Name       string `json:"name,omitempty"`
+	Repository string `json:"repository,omitempty"`
+	Commit     string `json:"commit,omitempty"`
+	Workflow   string `json:"workflow,omitempty"` // the identity that signed
+	Provenance string `json:"provenance,omitempty"`
+	SBOM       string `json:"sbom,omitempty"`
+	Log        string `json:"log,omitempty"`
+	LogIndex   string `json:"log_index,omitempty"`
+	Image      string `json:"image,omitempty"` // SHA-256 of the image's bytes
+}
+
+// Missing names what does not lead on.
+func (r *Release) Missing() []string {
+	var out []string
+	for _, f := range []struct{ name, value string }{
+		{"repository", r.Repository}, {"commit", r.Commit}, {"provenance", r.Provenance}, {"SBOM", r.SBOM}, {"log index", r.LogIndex}, {"image digest", r.Image},
+	} {
+		if f.value == "" {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// A ReleaseLog lists entries of the release log under the project's identity.
+type ReleaseLog interface {
+	// Entries returns entries from an index on, in order, at most some hundreds,
+	// and the index to go on from; that index again when there are no more.
+	Entries(ctx context.Context, from uint64) (entries []ReleaseEntry, next uint64, err error)
+}
+
+// A ReleaseEntry is an entry that carries the project's identity.
+type ReleaseEntry struct {
+	Index    uint64
+	Identity string
+	Digests  [][32]byte // of the artifacts that it is about
+}
+
+// released tells of releases that are named for the first time, and of those
+// that have no provenance that holds.
+func (a *Auditor) released(ctx context.Context, rec *EpochRecord, st *statement.Statement, begun bool) {
+	if st == nil || st.Empty {
+		return
+	}
+	found := alarms{epoch: &rec.Epoch, now: a.cfg.Now().UTC(), list: rec.Alarms}
+	for _, r := range st.Releases {
+		if _, ok := a.state.Known.has(knownRelease, r.Digest); ok {
+			continue
+		}
+		if !a.reader.remember(&found, knownRelease, r.Digest, sight{epoch: st.Epoch}) {
+			break
+		}
+		id := hex.EncodeToString(r.Digest[:])
+		if begun { // the first statement that is not empty is news to nobody, but judged
+			found.add(ReleaseNew, id, "named %q for the first time", r.Name)
+		}
+		if a.cfg.Releases == nil {
+			continue
+		}
+		if _, err := a.cfg.Releases.Release(ctx, r.Digest, st.NotBefore); err != nil {
+			found.add(ReleaseRefused, id, "named %q: %v", r.Name, err)
+		}
+	}
+	rec.Alarms = found.list
+}
+
+// watchReleases looks for entries under our identity that are not ours.
+func (a *Auditor) watchReleases(ctx context.Context) {
+	if a.cfg.ReleaseLog == nil {
+		return
+	}
+	for range 1 << 10 { // an endless log goes on in the next step
+		ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+		entries, next, err := a.cfg.ReleaseLog.Entries(ctx, a.state.ReleaseNext)
+		cancel()
+		a.condition(MirrorDown, "release log", err != nil, fmt.Sprint("the release log cannot be read: ", err), a.cfg.Grace)
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			own := len(e.Digests) > 0
+			for _, d := range e.Digests {
+				own = own && slices.Contains(a.cfg.Own, d)
+			}
+			if !own {
+				a.lasting(IdentityForeign, fmt.Sprintf("entry %d", e.Index), fmt.Sprintf("signed as %q and about nothing that is on your list", clean(e.Identity)), "")
+			}
+		}
+		if next <= a.state.ReleaseNext {
+			return
+		}
+		a.state.ReleaseNext = next
+	}
+}

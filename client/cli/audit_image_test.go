@@ -1,0 +1,118 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/transparency/release"
+	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
+	"github.com/sotto-project/sotto/transparency/roster/rostertest"
+)
+
+// aRelease is a folder with one release, and the trust file that believes it.
+func aRelease(t *testing.T) (dir, trust string, file, image [32]byte) {
+	t.Helper()
+	now := time.Now()
+	w := rt.New(now.AddDate(0, -1, 0))
+	image = sha256.Sum256([]byte("image"))
+	statement := func(kind string, predicate any) []byte {
+		s, err := release.NewStatement(kind, []release.Subject{release.NewSubject("node", image)}, predicate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	sbom := statement(release.TypeSBOM, map[string]any{"bomFormat": "CycloneDX", "specVersion": "1.6"})
+	prov := statement(release.TypeProvenance, map[string]any{"buildDefinition": map[string]any{"buildType": "x",
+		"resolvedDependencies": []any{map[string]any{"digest": map[string]any{"gitCommit": rt.Commit}}}}})
+	m := release.ImageManifest{Role: "node", Repository: rt.Repository, Commit: rt.Commit, Tag: "v1.2.3",
+		Recipe: release.Recipe{Type: "https://sotto-project.github.io/release/build/v1", Command: "sotto-release make", Inputs: map[string]string{"go": "go1.26.0"}},
+		SBOM:   sha256.Sum256(sbom), Provenance: sha256.Sum256(prov), Measurements: []attestation.Image{attestationtest.ImageOn(attestation.SNP)}}
+	m.VerityRoot, _ = attestation.VerityRoot(m.Measurements[0].CommandLines[0])
+	var bundles [][]byte
+	for _, s := range [][]byte{sbom, prov, statement(release.TypeImage, m)} {
+		bundles = append(bundles, w.Keyless(s, rt.WorkflowAt(rt.Repository, "refs/tags/v1.2.3"), now.Add(-time.Hour)))
+	}
+	f, err := release.NewFile(rt.Repository, rt.Commit, "v1.2.3", bundles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := f.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := json.Marshal(release.Trust{TrustedRoot: w.TrustedRoot(), Repository: rt.Repository,
+		Publisher: release.Signer{Name: "releases", Workflow: rt.Workflow, Issuer: rt.Issuer, Repository: rt.Repository},
+		Policy:    release.Policy{WithoutAge: true, WithoutReviewers: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	trust = filepath.Join(t.TempDir(), "trust.json")
+	for path, b := range map[string][]byte{filepath.Join(dir, "v1.2.3"): b, filepath.Join(dir, "README"): []byte("x"), trust: tr} {
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, trust, release.Digest(b), image
+}
+
+func TestAuditExplainsImages(t *testing.T) {
+	dir, trust, file, image := aRelease(t)
+	a := &audited{t: t, w: &rostertest.World{}, dir: t.TempDir()}
+	explain := func(digest [32]byte, more ...string) (string, int, error) {
+		args := append([]string{"explain-image", fmt.Sprintf("%x", digest), "--releases", dir, "--release-trust", trust}, more...)
+		stdout, _, code, err := a.runPlain(args...)
+		return stdout, code, err
+	}
+	for _, d := range [][32]byte{file, image} {
+		stdout, code, err := explain(d)
+		if code != 0 || err != nil {
+			t.Fatalf("%d %v\n%s", code, err, stdout)
+		}
+		for _, want := range []string{rt.Repository, rt.Commit, fmt.Sprintf("%x", image), "log index", "SBOM"} {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("no %q in\n%s", want, stdout)
+			}
+		}
+		if strings.Contains(stdout, "MISSING") {
+			t.Errorf("%s", stdout)
+		}
+	}
+	if stdout, code, err := explain(file, "--json"); code != 0 || !json.Valid([]byte(stdout)) {
+		t.Errorf("%d %v %s", code, err, stdout)
+	}
+	t.Run("AT-42 in no file", func(t *testing.T) {
+		if _, code, err := explain([32]byte{1}); code != 10 || !strings.Contains(err.Error(), "no release file") {
+			t.Errorf("%d %v", code, err)
+		}
+	})
+	t.Run("AT-43 by another publisher", func(t *testing.T) {
+		b, err := os.ReadFile(trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(trust, bytes.Replace(b, []byte("/.github/"), []byte("/.other/"), 1), 0o644)
+		defer os.WriteFile(trust, b, 0o644)
+		if _, code, err := explain(file); code == 0 {
+			t.Errorf("%d %v", code, err)
+		}
+	})
+	for _, args := range [][]string{{"explain-image", "xx", "--releases", dir, "--release-trust", trust}, {"explain-image", strings.Repeat("0", 64), "--releases", dir}} {
+		if _, _, code, err := a.runPlain(args...); code != 2 {
+			t.Errorf("%v: %d %v", args, code, err)
+		}
+	}
+}
