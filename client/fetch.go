@@ -137,6 +137,9 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	if err := c.accept(ctx, w, seen); err != nil {
 		return nil, worldError(err)
 	}
+	if err := c.log.meet(w, c.cfg.Now()); err != nil {
+		return nil, worldError(err)
+	}
 	for _, n := range w.statement.Nodes {
 		w.listed = append(w.listed, &listed{id: n.ID, row: n})
 	}

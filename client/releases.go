@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/transparency/release"
 )
 
@@ -36,6 +37,24 @@ func (w *world) judgeReleases(j *release.Judge, now time.Time) (err error) {
 	return err
 }
 
+// newFor is how long a report calls a release new.
+const newFor = 24 * time.Hour
+
+// meet remembers the releases of a world as accepted, where there is a memory.
+func (h *history) meet(w *world, now time.Time) (err error) {
+	if h.dir == nil || w.releases == nil {
+		return nil
+	}
+	var ids [][32]byte
+	for _, v := range w.releases.Verdicts {
+		if v.Release != nil {
+			ids = append(ids, v.Release.ID)
+		}
+	}
+	w.known, err = h.dir.Accept(ids, now)
+	return err
+}
+
 // A ReleaseReport is what came of one release that the statement names.
 type ReleaseReport struct {
 	Name       string    `json:"name"` // in the statement
@@ -53,7 +72,10 @@ type ReleaseReport struct {
 	Reviews    []Review  `json:"reviews,omitempty"`
 	Emergency  bool      `json:"emergency,omitempty"` // younger than the trust asks for
 	Gaps       []string  `json:"gaps,omitempty"`
-	New        time.Time `json:"new_since,omitzero"` // first accepted by this client at this time, just now
+	// Known is when this client first accepted it, if it keeps a memory; New that
+	// this was within the last day, and not the first release that it accepted.
+	Known time.Time `json:"known_since,omitzero"`
+	New   bool      `json:"new,omitempty"`
 }
 
 // A Review is one reviewer's word.
@@ -77,8 +99,9 @@ func (w *world) releaseReports(now time.Time) (out []ReleaseReport) {
 			for _, x := range r.Revocations {
 				rep.Withdrawn = append(rep.Withdrawn, fmt.Sprintf("%s %x.. by %s: %s", x.Kind, x.Digest[:8], x.By, x.Reason))
 			}
-			if w.unknown[v.Digest] {
-				rep.New = w.firstSeen
+			if k := state.Find(w.known, r.ID); k != nil {
+				rep.Known = k.Since
+				rep.New = now.Sub(k.Since) < newFor && k.Since.After(w.known[0].Since)
 			}
 		}
 		out = append(out, rep)
@@ -109,8 +132,10 @@ func (r *ReleaseReport) text() string {
 	for _, g := range r.Gaps {
 		fmt.Fprintf(&b, "            gap: %s\n", g)
 	}
-	if !r.New.IsZero() {
-		fmt.Fprintf(&b, "            NEW since %s: this client accepted no such release before\n", r.New.UTC().Format(time.RFC3339))
+	if r.New {
+		fmt.Fprintf(&b, "            NEW since %s: this client had not accepted it before\n", r.Known.UTC().Format(time.RFC3339))
+	} else if !r.Known.IsZero() {
+		fmt.Fprintf(&b, "            known to this client since %s\n", r.Known.UTC().Format(time.RFC3339))
 	}
 	return b.String()
 }

@@ -91,6 +91,45 @@ func TestEmergencyIsLoud(t *testing.T) {
 	}
 }
 
+// TestNewReleasesAreSaid: a client with a memory says since when it knows a
+// release, and that one is new.
+func TestNewReleasesAreSaid(t *testing.T) {
+	w := clienttest.Start(t, 3)
+	dir := t.TempDir()
+	now := time.Now()
+	look := func(at time.Time) *client.Report {
+		t.Helper()
+		c := w.Client(asking(w), func(c *config) { c.State, c.Now = dir, func() time.Time { return at } })
+		r, err := c.Verify(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := w.Release(old())
+	w.Releases(first)
+	w.Epoch(now, time.Hour)
+	if r := look(now); r.Releases[0].New || r.Releases[0].Known.IsZero() || strings.Contains(r.Text(), "NEW since") {
+		t.Errorf("the first that this client met: %+v", r.Releases[0])
+	}
+	// Another word about the same release, and another release of the same bytes.
+	w.Releases(w.Maker.Endorse(first, 1, now.Add(-time.Minute)), w.Release(old()))
+	w.Epoch(now, time.Hour)
+	r := look(now.Add(2 * time.Second))
+	for _, x := range r.Releases {
+		if x.New {
+			t.Errorf("the same index is another release: %+v", x)
+		}
+	}
+	other := w.Maker.Endorse(w.Maker.Make(rt.Repository, old(), w.Policy.Images, clienttest.Model+"-2", sha256.Sum256(nil)), 0, now.Add(-time.Minute))
+	w.Releases(first, other)
+	w.Epoch(now, time.Hour)
+	r = look(now.Add(3 * time.Second))
+	if r.Releases[0].New == r.Releases[1].New || !strings.Contains(r.Text(), "NEW since") || !strings.Contains(r.Summary(), "new release "+rt.Tag) {
+		t.Errorf("%+v\n%s", r.Releases, r.Text())
+	}
+}
+
 // TestUnreleased: no release, no prompt. Each fault is what an operator could
 // put into a statement.
 func TestUnreleased(t *testing.T) {

@@ -203,7 +203,7 @@ func (r *Report) Summary() string {
 		switch {
 		case x.Emergency:
 			s = "EMERGENCY RELEASE " + x.Tag + ". " + s
-		case !x.New.IsZero():
+		case x.New:
 			s += ", new release " + x.Tag
 		}
 	}

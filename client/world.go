@@ -42,9 +42,8 @@ type world struct {
 	freshness  *statement.Freshness
 	fresh      *transparency.Checkpoint // that all freshness evidence was made over
 
-	releases  *release.Set      // nil: nobody asked
-	unknown   map[[32]byte]bool // releases that were not accepted before
-	firstSeen time.Time         // when they were
+	releases *release.Set  // nil: nobody asked
+	known    []state.Known // accepted so far, these included
 
 	listed []*listed
 	judge  *roster.Judge
