@@ -13,7 +13,8 @@ import (
 // TestWithdrawalsArrive: an image that a reviewer withdrew, and a node that left
 // the statement, are used by no client two epochs later.
 func TestWithdrawalsArrive(t *testing.T) {
-	stdout, stderr, code := once(t, "drill", "--json", "--epoch", "6s")
+	t.Parallel()
+	stdout, stderr, code := once(t, "drill", "--json", "--epoch", "10s")
 	var all []lab.Drilled
 	if err := json.Unmarshal([]byte(stdout), &all); code != 0 || err != nil || len(all) != 2 {
 		t.Fatalf("exit %d, %v, stdout %q; stderr:\n%s", code, err, stdout, stderr)

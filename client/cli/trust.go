@@ -33,7 +33,8 @@ type Trust struct {
 	// Policy is a JSON file: which machines may see a prompt.
 	Policy string `yaml:"policy"`
 	// Releases is a JSON file: whose releases to believe (docs/spec/release.md).
-	// Absent: the policy alone says what may run.
+	// Absent: the policy alone says what may run. Policies that start from the
+	// profile strict or business need it.
 	Releases string `yaml:"releases,omitempty"`
 	// Candidates is how many nodes a request is sealed to; 3 if absent.
 	Candidates int `yaml:"candidates,omitempty"`
@@ -83,6 +84,9 @@ func LoadTrust(path string) (client.Config, error) {
 	releases, err := loadReleases(path, t.Releases, beside)
 	if err != nil {
 		return none, err
+	}
+	if releases == nil && (policy.Profile == "strict" || policy.Profile == "business") {
+		return none, fmt.Errorf("%s: field releases is missing: the profile %q asks that what runs was released to everybody; name whose releases to believe", path, policy.Profile)
 	}
 	cfg := client.Config{
 		Relays:     t.Relays,
