@@ -31,6 +31,7 @@ import (
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/release"
 )
 
 // Host is the only host a [Client] takes requests for. It does not resolve, so
@@ -54,6 +55,10 @@ type Config struct {
 	Trust transparency.Trust
 	// Policy says which machines may see a prompt.
 	Policy *attestation.Policy
+	// Releases, when set, says whose releases to believe: then what runs on a
+	// node must be in one that the statement names, beside what Policy asks. It is
+	// the user's own, never a server's. Nil: nobody is asked, and the report says so.
+	Releases *release.Trust
 	// Candidates is how many nodes a request is sealed to; 0 means 3.
 	Candidates int
 	// Shaping is the size-and-time policy for answers: "frames" (the
@@ -99,6 +104,8 @@ type Client struct {
 	http    *http.Client
 	shaping uint8
 	steer   *steering
+	// releases is nil where the configuration names no trust in any.
+	releases *release.Judge
 
 	// turn holds one token; who has it may use what follows: the world that
 	// requests are sealed against, and what is known of the log. It is held while a new world is fetched, so that a
@@ -165,6 +172,9 @@ func (c *Client) validate() error {
 		}
 	}
 	var err error
+	if c.releases, err = newReleases(c.cfg.Releases); err != nil {
+		return err
+	}
 	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
 		return err
 	}

@@ -131,7 +131,13 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	if err := c.usable(w); err != nil {
 		return nil, late(err)
 	}
+	if err := w.judgeReleases(c.releases, c.cfg.Now()); err != nil {
+		return nil, worldError(err)
+	}
 	if err := c.accept(ctx, w, seen); err != nil {
+		return nil, worldError(err)
+	}
+	if err := c.log.meet(w, c.cfg.Now()); err != nil {
 		return nil, worldError(err)
 	}
 	for _, n := range w.statement.Nodes {

@@ -6,6 +6,7 @@ package client
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ type Report struct {
 	Payment    string        `json:"payment"`
 	Gaps       []string      `json:"gaps,omitempty"` // named, not covered
 	Log        *LogReport    `json:"log,omitempty"`  // none for saved evidence
+
+	// Releases is what the statement's releases came to; none if nobody asked.
+	Releases []ReleaseReport `json:"releases,omitempty"`
 
 	Steering *SteeringReport `json:"steering,omitempty"` // the client's own statistic of the choice of nodes
 
@@ -83,8 +87,10 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 		r.Gaps = append(r.Gaps, "the log's own signature is classical only: the trust names no log_key_pq, so a quantum computer could forge it")
 		verdict = weaker(verdict, attestation.VerifiedWithGaps)
 	}
-	if len(w.statement.Releases) > 0 {
-		r.Gaps = append(r.Gaps, "the statement's releases are not compared by this version: your own policy file names the images, and revokes, alone")
+	if w.releases == nil {
+		r.Gaps = append(r.Gaps, "releases not asked for: your trust file names none whose releases to believe, so your own policy file names the images, and revokes, alone")
+		verdict = weaker(verdict, attestation.VerifiedWithGaps)
+	} else if r.Releases = w.releaseReports(now); slices.ContainsFunc(r.Releases, func(x ReleaseReport) bool { return len(x.Gaps) > 0 }) {
 		verdict = weaker(verdict, attestation.VerifiedWithGaps)
 	}
 	if len(nodes) == 0 {
@@ -160,6 +166,9 @@ func (r *Report) Text() string {
 		b.WriteString(r.Log.text())
 	}
 	fmt.Fprintf(&b, "gateway     %s\n", r.Gateway)
+	for i := range r.Releases {
+		b.WriteString(r.Releases[i].text())
+	}
 	for _, g := range r.Gaps {
 		fmt.Fprintf(&b, "gap         %s\n", g)
 	}
@@ -189,6 +198,14 @@ func (r *Report) Summary() string {
 	}
 	if r.Simulated {
 		s = "SIMULATED HARDWARE. " + s
+	}
+	for _, x := range r.Releases {
+		switch {
+		case x.Emergency:
+			s = "EMERGENCY RELEASE " + x.Tag + ". " + s
+		case x.New:
+			s += ", new release " + x.Tag
+		}
 	}
 	return s
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/tamper"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
@@ -107,7 +108,9 @@ func ParseSaved(b []byte) (*Saved, error) {
 type Judge struct {
 	Trust  transparency.Trust
 	Policy *attestation.Policy
-	At     time.Time
+	// Releases is as in [Config]; the files are in the pack that was saved.
+	Releases *release.Trust
+	At       time.Time
 	// Progress is as in [Config].
 	Progress func(done, total int)
 }
@@ -148,6 +151,13 @@ func (j *Judge) open(s *Saved) (*world, error) {
 		return nil, err
 	}
 	if err := st.Current(j.At, w.fresh); err != nil {
+		return nil, err
+	}
+	releases, err := newReleases(j.Releases)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.judgeReleases(releases, j.At); err != nil {
 		return nil, err
 	}
 	for _, n := range st.Nodes {

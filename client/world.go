@@ -17,6 +17,7 @@ import (
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/ohttp"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
@@ -40,6 +41,9 @@ type world struct {
 	epochPoint *transparency.Checkpoint // that all epoch evidence was made over
 	freshness  *statement.Freshness
 	fresh      *transparency.Checkpoint // that all freshness evidence was made over
+
+	releases *release.Set  // nil: nobody asked
+	known    []state.Known // accepted so far, these included
 
 	listed []*listed
 	judge  *roster.Judge
@@ -123,7 +127,11 @@ func (w *world) verify(l *listed, now time.Time) (*node, *attestation.Report, er
 
 // view is what the nodes of this world are judged by.
 func (w *world) view() *roster.View {
-	return &roster.View{Statement: w.statement, Pack: w.pack, EpochPoint: w.epochPoint, Freshness: w.freshness, FreshPoint: w.fresh}
+	v := &roster.View{Statement: w.statement, Pack: w.pack, EpochPoint: w.epochPoint, Freshness: w.freshness, FreshPoint: w.fresh}
+	if w.releases != nil {
+		v.Released = w.releases.Released
+	}
+	return v
 }
 
 // accepted remembers, for all clients of this process, which evidence was

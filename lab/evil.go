@@ -122,6 +122,18 @@ var Modes = []Mode{
 		part:  "publisher", faces: 1, serve: serveWithholding,
 	},
 	{
+		Name: "unlogged-image", Code: "log.absent", By: "the client", unsent: true, because: "in no log",
+		About: "the operator lists nodes whose image was released and signed by the right workflow, and kept out of the log",
+		Why:   "an image that was made for a few would be shown to those few, and no reviewer or auditor would come across it",
+		part:  "publisher", faces: 1, serve: serveUnloggedImage,
+	},
+	{
+		Name: "withdrawn-image", Code: "att.image.revoked", By: "the client", unsent: true, because: "was withdrawn",
+		About: "the operator goes on listing nodes whose image a reviewer has withdrawn",
+		Why:   "somebody found what is wrong with the image, and it would go on reading prompts",
+		part:  "publisher", faces: 1, serve: serveWithdrawnImage,
+	},
+	{
 		Name: "no-gpu", Code: "att.gpu.absent", By: "the client", unsent: true, because: "no GPU evidence",
 		About: "the nodes leave the GPU out of their evidence, and their operator lists them all the same",
 		Why:   "the prompt would be computed in a GPU of which nobody knows whether it is in confidential mode",

@@ -32,6 +32,9 @@ import (
 
 // A publisherFault is what a twin does besides publishing.
 type publisherFault struct {
+	// release is listed in place of the lab's own.
+	release string
+	did     string
 	// list changes what is about to be listed.
 	list func([]publish.Listing) (did string)
 	// behind is how far the clock that cosigns freshness lags.
@@ -72,6 +75,16 @@ func serveStalePublisher(ctx context.Context, path string, lns []net.Listener, l
 	return servePublisherTwin(ctx, path, lns, log, publisherFault{behind: staleness, collude: true})
 }
 
+// serveUnloggedImage lists a release that was signed and never logged.
+func serveUnloggedImage(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	return servePublisherTwin(ctx, path, lns, log, publisherFault{release: unlogged, did: "listed nodes whose image is in no logged release"})
+}
+
+// serveWithdrawnImage lists a release whose image a reviewer has withdrawn.
+func serveWithdrawnImage(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
+	return servePublisherTwin(ctx, path, lns, log, publisherFault{release: withdrawn, did: "listed nodes whose image was withdrawn"})
+}
+
 // serveBlindPublisher has no fault but that no twin looks at what it lists.
 func serveBlindPublisher(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
 	return servePublisherTwin(ctx, path, lns, log, publisherFault{})
@@ -81,6 +94,9 @@ func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, lo
 	cfg, err := config.Load[publish.Config](path)
 	if err != nil {
 		return err
+	}
+	if f.release != "" {
+		cfg.Releases[0].File = releaseFile(filepath.Dir(path), f.release)
 	}
 	p := &publisherTwin{cfg: cfg, fault: f, slog: log, boards: make([]publish.Board, len(lns))}
 	if p.root, err = attestationtest.OpenRoot(hardwareDir(path)); err != nil {
@@ -246,6 +262,9 @@ func (p *publisherTwin) publish(ctx context.Context, now time.Time) error {
 	}
 	if err := p.log.Commit(st, pack, time.Now()); err != nil {
 		return err
+	}
+	if p.fault.did != "" {
+		deed(p.slog, "%s", p.fault.did)
 	}
 	p.rosters = append(p.rosters, r)
 	p.rosters = p.rosters[max(0, len(p.rosters)-2):]

@@ -31,6 +31,8 @@ func TestEvil(t *testing.T) {
 		{"CR-12", "two-statements", "log.index", []string{"a second statement for epoch 1", "by the client", "before it had read the first byte"}},
 		{"AT-47", "rollback-log", "log.rollback", []string{"as the newest, after one of 3", "by the client", "before it had read the first byte"}},
 		{"AT-51", "withhold", "epoch.withheld", []string{"goes on serving epoch 1", "by the client", "before it had read the first byte"}},
+		{"AT-42", "unlogged-image", "log.absent", []string{"in no logged release", "by the client", "before it had read the first byte"}},
+		{"AT-51", "withdrawn-image", "att.image.revoked", []string{"whose image was withdrawn", "by the client", "0 bytes went to any relay"}},
 		{"RT-05", "key-swap", "key.consistency", []string{"signed a second statement", "by the client", "before it had read the first byte"}},
 	}
 	if len(modes) != len(lab.Modes) {

@@ -269,7 +269,7 @@ func (l *Lab) Collect(ctx context.Context) (*client.Saved, *client.Judge, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, At: s.Time}, nil
+	return s, &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, Releases: cfg.Releases, At: s.Time}, nil
 }
 
 func (l *Lab) say(format string, args ...any) { fmt.Fprintf(l.opts.Progress, format+"\n", args...) }

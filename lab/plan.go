@@ -28,6 +28,7 @@ import (
 	"github.com/sotto-project/sotto/router"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/publish"
+	"github.com/sotto-project/sotto/transparency/release/releasetest"
 )
 
 // origin names the lab's statement log.
@@ -77,7 +78,7 @@ func (p *plan) draw() error {
 	if err := p.seatAll(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.witnesses, p.configs, p.trust} {
+	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.witnesses, p.releases, p.configs, p.trust} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -358,7 +359,8 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 		Epoch: p.opts.Epoch, Lead: max(p.opts.Epoch/6, min(2*time.Second, p.opts.Epoch/2)).Truncate(time.Second),
 		Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
 		Nodes:     nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
-		Policy: p.policy(),
+		Policy:   p.policy(),
+		Releases: []publish.ReleaseConfig{{Name: "SIMULATED sotto " + releasetest.Tag, File: releaseFile(p.dir, listed)}},
 		Models: []publish.ModelConfig{{
 			Name: model.Name, Weights: hex.EncodeToString(weights[:]), Context: 512,
 			APIs: []string{"chat", "completions", "embeddings"},
@@ -404,12 +406,13 @@ func (p *plan) trust() error {
 		state = "none"
 	}
 	return writeYAML(TrustFile(p.dir), cli.Trust{
-		Relays:  []string{p.seat("relay-1").url, p.seat("relay-2").url},
-		RelayCA: p.public.ca(),
-		Log:     *log,
-		Policy:  "policy.json",
-		Shaping: p.opts.Shaping,
-		State:   state,
+		Relays:   []string{p.seat("relay-1").url, p.seat("relay-2").url},
+		RelayCA:  p.public.ca(),
+		Log:      *log,
+		Policy:   "policy.json",
+		Releases: filepath.Join("releases", releaseTrust),
+		Shaping:  p.opts.Shaping,
+		State:    state,
 	})
 }
 

@@ -190,9 +190,18 @@ func TestTrust(t *testing.T) {
 	file("policy.json", "{}")
 	file("unknown.json", `{"allow_everything":true}`)
 	file("noise.pem", "noise")
+	file("strict.json", `{"profile":"strict"}`)
+	file("business.json", `{"profile":"business"}`)
+	file("remote.json", `{"trusted_root":"https://evil.example/root.json"}`)
 	for name, c := range map[string]struct{ text, want string }{
 		"AT-44/a policy from a server":      {"policy_url: https://evil.example/policy.json\n", "policy_url"},
 		"AT-44/a policy path that is one":   {"policy: https://evil.example/policy.json\n", "no such file"},
+		"AT-44/releases from a server":      {"policy: policy.json\nreleases: https://evil.example/trust.json\n", "cfg.policy.remote"},
+		"AT-44/a root from a server":        {"policy: policy.json\nreleases: remote.json\n", "cfg.policy.remote"},
+		"CL-11/a trust that asks nothing":   {"policy: policy.json\nreleases: policy.json\n", "log.trust"},
+		"no such trust in releases":         {"policy: policy.json\nreleases: none.json\n", "no such file"},
+		"strict without releases":           {"policy: strict.json\n", "releases is missing"},
+		"business without releases":         {"policy: business.json\n", "releases is missing"},
 		"no policy":                         {"relays: []\n", "policy"},
 		"an unknown waiver":                 {"policy: unknown.json\n", "allow_everything"},
 		"roots of one's own":                {"policy: policy.json\nroots: mine.pem\n", "roots"},

@@ -63,7 +63,7 @@ func (e *env) judge(saved *client.Saved, at string) (*client.Judge, error) {
 	if cfg.Now != nil {
 		now = cfg.Now
 	}
-	j := &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, At: now()}
+	j := &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, Releases: cfg.Releases, At: now()}
 	switch at {
 	case "":
 	case "saved":
@@ -101,7 +101,7 @@ func (e *env) extract(s *client.Saved, dir string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	j := &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, At: at}
+	j := &client.Judge{Trust: cfg.Trust, Policy: cfg.Policy, Releases: cfg.Releases, At: at}
 	ids, all, checkpoint, err := j.Evidence(s)
 	if err != nil {
 		return err

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/client"
 	"github.com/sotto-project/sotto/internal/config"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/release"
 )
 
 // Trust is the file that says whom a client believes. It is the user's own:
@@ -30,6 +32,10 @@ type Trust struct {
 	Log transparency.Trust `yaml:"log"`
 	// Policy is a JSON file: which machines may see a prompt.
 	Policy string `yaml:"policy"`
+	// Releases is a JSON file: whose releases to believe (docs/spec/release.md).
+	// Absent: the policy alone says what may run. Policies that start from the
+	// profile strict or business need it.
+	Releases string `yaml:"releases,omitempty"`
 	// Candidates is how many nodes a request is sealed to; 3 if absent.
 	Candidates int `yaml:"candidates,omitempty"`
 	// MinSet is the fewest nodes that a draw is made from; as many as Candidates
@@ -75,10 +81,18 @@ func LoadTrust(path string) (client.Config, error) {
 		return none, fmt.Errorf("%s: %v", beside(t.Policy), err)
 	}
 	policy.Roots = attestation.VendorRoots()
+	releases, err := loadReleases(path, t.Releases, beside)
+	if err != nil {
+		return none, err
+	}
+	if releases == nil && (policy.Profile == "strict" || policy.Profile == "business") {
+		return none, fmt.Errorf("%s: field releases is missing: the profile %q asks that what runs was released to everybody; name whose releases to believe", path, policy.Profile)
+	}
 	cfg := client.Config{
 		Relays:     t.Relays,
 		Trust:      t.Log,
 		Policy:     policy,
+		Releases:   releases,
 		Candidates: t.Candidates,
 		MinSet:     t.MinSet,
 		Steering:   t.Steering,
@@ -108,4 +122,24 @@ func LoadTrust(path string) (client.Config, error) {
 		cfg.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
 	}
 	return cfg, nil
+}
+
+// loadReleases reads the file of whose releases to believe: a file of the user's
+// own, never something to be fetched (AT-44).
+func loadReleases(trust, name string, beside func(string) string) (*release.Trust, error) {
+	if name == "" {
+		return nil, nil
+	}
+	if strings.Contains(name, "://") {
+		return nil, transparency.Refuse(release.CodeRemote, "%s: field releases: %q is to be fetched: name a file of your own", trust, name)
+	}
+	b, err := os.ReadFile(beside(name))
+	if err != nil {
+		return nil, err
+	}
+	t, err := release.ParseTrust(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", beside(name), err)
+	}
+	return t, nil
 }

@@ -48,6 +48,7 @@ const maxEvidence = 16
 //	log-<16 hex digits of SHA-256 of the origin>/
 //	    memory/<number>        a Memory; the highest number holds
 //	    evidence/<code>-<time>-<hash>.txt
+//	    releases                 accepted so far, see [Known]
 //
 // A new memory is a new file whose name is the next number, made by a link,
 // which fails when another process was first. So two writers never overwrite

@@ -116,7 +116,7 @@ var may = map[string][]string{
 	// Expected values from image files: computes, boots nothing.
 	"transparency/release/measure": {"attestation"},
 	// A SIMULATED authority and log, for tests and the lab.
-	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
+	"transparency/release/releasetest": {"attestation", "transparency", "transparency/bundle", "transparency/release"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -151,18 +151,18 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
 	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit", "audit/record", "audit/steer", "client", "client/chat", "client/proxy", "client/state", "internal/config", "internal/durable", "internal/httpx", "transparency", "transparency/bundle", "transparency/fork", "transparency/release"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
-	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
+	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release/releasetest", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement", "transparency/witness"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/witness"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
 	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
 	"lab/simulate":              {"audit/steer", "internal/wire"},

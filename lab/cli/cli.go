@@ -36,6 +36,7 @@ it may see. Stays until Ctrl-C and leaves no process behind.
   sotto-lab --once "Why is the sky blue?"
   sotto-lab verify                    without one: start a lab, verify it, stop
   sotto-lab tamper all                what the verifier says to changed evidence
+  sotto-lab drill                     withdraw an image and a node, and measure
   sotto-lab --evil list               parts that can be made hostile
   sotto-lab --evil truncate --once "Hi"
 
@@ -61,7 +62,7 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
-	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand())
+	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand(), drillCommand())
 	running := currentTrust()
 	commands := clientcli.Commands(lab.LoadTrust, running)
 	for _, c := range commands {

@@ -141,6 +141,7 @@ func TestConfig(t *testing.T) {
 		"weights":          func(c *Config) { c.Models[0].Weights = "05" },
 		"api":              func(c *Config) { c.Models[0].APIs = []string{"images"} },
 		"release":          func(c *Config) { c.Releases = []ReleaseConfig{{Name: "x"}} },
+		"release's digest": func(c *Config) { c.Releases = []ReleaseConfig{{Name: "x", File: "x", Digest: "05"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := config.Parse[Config]([]byte(goodYAML))

@@ -34,7 +34,8 @@ type Epoch struct {
 // Compose makes the statement and the pack of an epoch from the configuration
 // and the nodes to list. It judges nobody. What the policy says of platforms
 // and chips becomes the statement's floors and enrolled chips; it may be nil.
-// Nodes with one id keep the first.
+// Nodes with one id keep the first. The files of releases are read anew; one that
+// is missing, or is not the one named, makes no statement.
 func (c Config) Compose(e Epoch, nodes []Listing, policy *attestation.Policy) (*statement.Statement, *statement.Pack, error) {
 	c = c.withDefaults()
 	models, err := c.models()
@@ -57,13 +58,17 @@ func (c Config) Compose(e Epoch, nodes []Listing, policy *attestation.Policy) (*
 	if s.TicketKey, err = c.ticketKey(); err != nil {
 		return nil, nil, err
 	}
-	if s.Releases, err = c.releases(); err != nil {
+	var releases [][]byte
+	if s.Releases, releases, err = c.releases(); err != nil {
 		return nil, nil, err
 	}
 	if policy != nil {
 		s.TCBFloors, s.Chips = floors(policy), chips(policy)
 	}
 	pack := &statement.Pack{Epoch: e.Number, Checkpoint: e.Checkpoint}
+	for _, file := range releases {
+		pack.Add(file)
+	}
 	for _, n := range nodes {
 		model := slices.IndexFunc(models, func(m statement.Model) bool { return m.Name == n.Model })
 		if model < 0 {

@@ -80,7 +80,8 @@ type Config struct {
 	TicketKey string `yaml:"ticket_key"`
 	// Models are what nodes may serve.
 	Models []ModelConfig `yaml:"models"`
-	// Releases are what nodes may run, by the digest that the release log holds.
+	// Releases are what nodes may run. Their files travel with every statement that
+	// names them, and are read anew for each.
 	Releases []ReleaseConfig `yaml:"releases"`
 }
 
@@ -121,8 +122,12 @@ type ModelConfig struct {
 
 // A ReleaseConfig names one release.
 type ReleaseConfig struct {
-	Name   string `yaml:"name"`
-	Digest string `yaml:"digest"` // SHA-256 in hex
+	// Name is for people, such as "sotto v1.2.3".
+	Name string `yaml:"name"`
+	// File is the release file, as sotto-release writes it. Required.
+	File string `yaml:"file"`
+	// Digest is its SHA-256 in hex; with it no other file is listed. Optional.
+	Digest string `yaml:"digest"`
 }
 
 // withDefaults fills in what may be left out.
@@ -166,7 +171,7 @@ func (c Config) Validate() error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.releases(); err != nil {
+	if err := c.validateReleases(); err != nil {
 		return err
 	}
 	names := map[string]bool{}
@@ -243,18 +248,44 @@ func (c *Config) models() ([]statement.Model, error) {
 	return out, nil
 }
 
-func (c *Config) releases() ([]statement.Release, error) {
-	var out []statement.Release
+// validateReleases checks what can be checked without the files.
+func (c *Config) validateReleases() error {
 	for _, r := range c.Releases {
-		d, err := hash(r.Digest)
-		if err != nil {
-			return nil, fmt.Errorf("publish: release %q: digest: %v", r.Name, err)
+		if r.File == "" {
+			return fmt.Errorf("publish: release %q: file is required: readers need it to look at what is named", r.Name)
 		}
-		out = append(out, statement.Release{Digest: d, Name: r.Name})
+		if _, err := hash(r.Digest); r.Digest != "" && err != nil {
+			return fmt.Errorf("publish: release %q: digest: %v", r.Name, err)
+		}
+	}
+	return nil
+}
+
+// releases reads the files of what is to be listed, and lists them.
+func (c *Config) releases() (out []statement.Release, files [][]byte, err error) {
+	for _, r := range c.Releases {
+		b, err := os.ReadFile(r.File)
+		if err != nil {
+			return nil, nil, fmt.Errorf("publish: release %q: %w", r.Name, err)
+		}
+		if len(b) == 0 || len(b) > maxRelease {
+			return nil, nil, fmt.Errorf("publish: release %q: %d bytes, want 1 to %d", r.Name, len(b), maxRelease)
+		}
+		d := statement.Digest(b)
+		if want, err := hash(r.Digest); r.Digest != "" && (err != nil || want != d) {
+			return nil, nil, fmt.Errorf("publish: release %q: the SHA-256 of %s is %x, want %s", r.Name, r.File, d, r.Digest)
+		}
+		if slices.ContainsFunc(out, func(o statement.Release) bool { return o.Digest == d }) {
+			return nil, nil, fmt.Errorf("publish: release %q: %s is listed twice", r.Name, r.File)
+		}
+		out, files = append(out, statement.Release{Digest: d, Name: r.Name}), append(files, b)
 	}
 	slices.SortFunc(out, func(a, b statement.Release) int { return slices.Compare(a.Digest[:], b.Digest[:]) })
-	return out, nil
+	return out, files, nil
 }
+
+// maxRelease is what readers of a release file accept.
+const maxRelease = 8 << 20
 
 func hash(s string) (out [32]byte, err error) {
 	b, err := hex.DecodeString(s)

@@ -83,6 +83,9 @@ func OpenWitnessed(cfg Config, policy *attestation.Policy, cosign Cosign, log *s
 		return nil, errors.New("publish: witnesses in the configuration and somebody to ask them go together")
 	}
 	cfg = cfg.withDefaults()
+	if _, _, err := cfg.releases(); err != nil { // now, not an epoch later
+		return nil, err
+	}
 	if policy == nil {
 		b, err := os.ReadFile(cfg.Policy)
 		if err != nil {
@@ -279,6 +282,9 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	}
 	if !early && !p.due(now) {
 		return nil // the last one was made in time, and is public now
+	}
+	if _, _, err := p.cfg.releases(); err != nil { // before anything is appended
+		return err
 	}
 	last := p.log.Last()
 	number, begin := last.Epoch+1, start

@@ -23,6 +23,21 @@ import (
 // with the reasons at the images; one that is withdrawn as a whole is
 // [CodeRevoked].
 func Verify(file []byte, t *Trust, now time.Time) (*Release, error) {
+	v, err := begin(file, t, now)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{v.revoked, v.endorsed} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return v.r, nil
+}
+
+// begin verifies what does not depend on the time, as long as that does not go
+// back: signatures, proofs, whose they are, and that all fits together.
+func begin(file []byte, t *Trust, now time.Time) (*verification, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
@@ -36,12 +51,12 @@ func Verify(file []byte, t *Trust, now time.Time) (*Release, error) {
 	if x.Repository != t.Repository {
 		return nil, refuse(CodeIdentity, "a release of %s, want %s", x.Repository, t.Repository)
 	}
-	for _, step := range []func() error{v.items, v.fit, v.attachments, v.revoked, v.endorsed} {
+	for _, step := range []func() error{v.items, v.fit, v.attachments} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
-	return v.r, nil
+	return v, nil
 }
 
 // A verification is one call of [Verify].

@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,6 +35,7 @@ import (
 	"github.com/sotto-project/sotto/router"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/publish"
+	"github.com/sotto-project/sotto/transparency/release/releasetest"
 )
 
 // Model is what the nodes of a world serve.
@@ -58,6 +60,9 @@ type World struct {
 	Gateway *Hop
 	Router  *Hop
 	Boards  []*publish.Board
+
+	// Maker makes SIMULATED releases; see Releases.
+	Maker *releasetest.Maker
 
 	Log    *publish.Log
 	LogDir string
@@ -85,7 +90,7 @@ func StartFull(t testing.TB, n int) *World {
 
 func start(t testing.TB, n int, policy func(*attestationtest.Root) *attestation.Policy) *World {
 	t.Helper()
-	w := &World{t: t, Meter: &Meter{}, Boards: []*publish.Board{{}, {}}, policy: policy}
+	w := &World{t: t, Meter: &Meter{}, Maker: releasetest.NewMaker(time.Now()), Boards: []*publish.Board{{}, {}}, policy: policy}
 	var err error
 	w.Roots, err = root()
 	w.must(err)
@@ -247,4 +252,21 @@ func (w *World) Client(tune ...func(*client.Config)) *client.Client {
 	w.must(err)
 	w.t.Cleanup(c.Close)
 	return c
+}
+
+// Release is a file with the image that the nodes run and the model that they
+// serve, public since at and just reviewed.
+func (w *World) Release(at time.Time) []byte {
+	return w.Maker.Endorse(w.Maker.Make(releasetest.Repository, at, w.Policy.Images, Model, weights), 0, time.Now().Add(-time.Minute))
+}
+
+// Releases makes all later epochs name files and carry them.
+func (w *World) Releases(files ...[]byte) {
+	w.t.Helper()
+	w.config.Releases = nil
+	for i, b := range files {
+		path := filepath.Join(w.t.TempDir(), "release.jsonl")
+		w.must(os.WriteFile(path, b, 0o600))
+		w.config.Releases = append(w.config.Releases, publish.ReleaseConfig{Name: fmt.Sprintf("release %d", i), File: path})
+	}
 }
