@@ -95,7 +95,7 @@ var shapings = map[string]uint8{"": hpke.PolicyFrames, "frames": hpke.PolicyFram
 // A Client is safe for concurrent use. Close releases its connections.
 type Client struct {
 	cfg     Config
-	relays  []*url.URL
+	relays  []*relay
 	http    *http.Client
 	shaping uint8
 	steer   *steering
@@ -132,10 +132,10 @@ func (c *Client) validate() error {
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return fmt.Errorf("relay %q is not an https base URL", r)
 		}
-		if slices.ContainsFunc(c.relays, func(o *url.URL) bool { return strings.EqualFold(o.Host, u.Host) }) {
+		if slices.ContainsFunc(c.relays, func(o *relay) bool { return strings.EqualFold(o.Host, u.Host) }) {
 			return fmt.Errorf("relay %q is listed twice: a statement is to be compared between different relays", r)
 		}
-		c.relays = append(c.relays, u)
+		c.relays = append(c.relays, &relay{URL: u})
 	}
 	if c.cfg.Policy == nil {
 		return errors.New("no attestation policy: which machines may see a prompt?")

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sotto-project/sotto/internal/wire"
@@ -143,8 +144,9 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 
 // fetchStatement asks every relay for the statement and its newest checkpoint,
 // and compares. One that is unreachable is noted and tolerated as long as two
-// answered; two that differ are two worlds, and nothing is sent into either. It
-// returns every checkpoint that was shown.
+// answered, or the one that did serves what two had served before; two that
+// differ are two worlds, and nothing is sent into either. It returns every
+// checkpoint that was shown.
 func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	got := make([]*signedStatement, len(c.relays))
 	points := make([]*transparency.Checkpoint, len(c.relays))
@@ -188,8 +190,8 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	if err := c.observe(ctx, seen); err != nil {
 		return nil, nil, err
 	}
-	if agree < 2 {
-		return nil, nil, refuse(CodeEpochWithheld, "only one mirror served the statement; two are needed to compare").hint("another relay may be down; try again, or add a relay to the trust file")
+	if agree < 2 && !c.log.compared(first) {
+		return nil, nil, refuse(CodeEpochWithheld, "only one mirror served the statement of epoch %d; two are needed to compare", first.st.Epoch).hint("another relay may be down; try again, or add a relay to the trust file")
 	}
 	if first.st.Empty {
 		return nil, nil, late(worldError(first.st.Current(c.cfg.Now(), nil)))
@@ -227,7 +229,7 @@ func (c *Client) agreed(got []*signedStatement, errs []error, newest uint64) (fi
 }
 
 // newest fetches what a relay shows as the newest checkpoint.
-func (c *Client) newest(ctx context.Context, relay *url.URL) (*transparency.Checkpoint, error) {
+func (c *Client) newest(ctx context.Context, relay *relay) (*transparency.Checkpoint, error) {
 	b, err := c.get(ctx, relay.JoinPath("/v1/checkpoint").String(), transparency.MaxNoteSize)
 	if err != nil {
 		return nil, err
@@ -320,7 +322,7 @@ func detailOf(err error) string {
 // published may be the next epoch's; the one before it holds then. Or the
 // relay's copy of the newest is some seconds old and its epoch just over; the
 // one after it was public long before, under its number.
-func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement, error) {
+func (c *Client) mirrored(ctx context.Context, relay *relay) (*signedStatement, error) {
 	s, err := c.fetchSigned(ctx, relay, "latest")
 	if err != nil {
 		return nil, err
@@ -337,7 +339,7 @@ func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement
 	return s, nil
 }
 
-func (c *Client) numbered(ctx context.Context, relay *url.URL, epoch uint64) (*signedStatement, error) {
+func (c *Client) numbered(ctx context.Context, relay *relay, epoch uint64) (*signedStatement, error) {
 	s, err := c.fetchSigned(ctx, relay, strconv.FormatUint(epoch, 10))
 	if err == nil && s.st.Epoch != epoch {
 		return nil, refuse(CodeRollback, "a mirror serves the statement of epoch %d as that of epoch %d", s.st.Epoch, epoch)
@@ -345,7 +347,7 @@ func (c *Client) numbered(ctx context.Context, relay *url.URL, epoch uint64) (*s
 	return s, err
 }
 
-func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) (*signedStatement, error) {
+func (c *Client) fetchSigned(ctx context.Context, relay *relay, which string) (*signedStatement, error) {
 	b, err := c.get(ctx, relay.JoinPath("/v1/statement/"+which).String(), statement.MaxSignedSize)
 	if err != nil {
 		return nil, err
@@ -488,12 +490,19 @@ func (q *query) produce(outer *encap.Request) error {
 	return msg.Close(nil, int(max(pad, 0)))
 }
 
-// oblivious fetches path from the router through relay and gateway.
+// oblivious fetches path from the router through relay and gateway. It is public
+// and the same for all, so where a relay fails it is asked for through others.
 // Its errors come before anything of a prompt is sealed.
-func (c *Client) oblivious(ctx context.Context, w *world, path string) ([]byte, error) {
-	return c.ask(ctx, w, &query{head: &bhttp.RequestHead{
-		Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
-	}})
+func (c *Client) oblivious(ctx context.Context, w *world, path string) (b []byte, err error) {
+	for range c.relays {
+		b, err = c.ask(ctx, w, &query{head: &bhttp.RequestHead{
+			Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
+		}})
+		if CodeOf(err) != CodeRelay || ctx.Err() != nil {
+			break
+		}
+	}
+	return b, err
 }
 
 // tell posts content to a path of the router, padded.
@@ -534,11 +543,37 @@ func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) 
 	return b, atEnd(a.chunks)
 }
 
-// pickRelay draws the relay for one exchange.
-func (c *Client) pickRelay() (*url.URL, error) {
-	i, err := below(len(c.relays))
+// awayFor is how long a relay is left out of the draw after it failed, unless all
+// did: as long as a few requests take, so that one that is back is used again.
+const awayFor = 10 * time.Second
+
+// pickRelay draws the relay for one exchange, among those that did not fail just
+// now.
+func (c *Client) pickRelay() (*relay, error) {
+	now := c.cfg.Now()
+	from := slices.DeleteFunc(slices.Clone(c.relays), func(r *relay) bool {
+		failed := r.failed.Load()
+		return failed != nil && now.Sub(*failed).Abs() < awayFor
+	})
+	if len(from) == 0 {
+		from = c.relays
+	}
+	i, err := below(len(from))
 	if err != nil {
 		return nil, refuse("rng", "%v", err)
 	}
-	return c.relays[i], nil
+	return from[i], nil
+}
+
+// A relay is one of the configuration's, and what became of it lately.
+type relay struct {
+	*url.URL
+	failed atomic.Pointer[time.Time] // when it last failed an exchange
+}
+
+// note remembers that an exchange failed for the relay's sake.
+func (r *relay) note(err error, now time.Time) {
+	if CodeOf(err) == CodeRelay {
+		r.failed.Store(&now)
+	}
 }

@@ -135,7 +135,7 @@ var worlds = []struct {
 		c.Trust.Witnesses = keys.Trust().Witnesses
 	}, nil, []string{"log.witness"}},
 	{"one witness short", func(c *config) {
-		keys, err := publish.GenerateKeys(c.Trust.Origin)
+		keys, err := publish.GenerateKeys("another.invalid/SIMULATED") // one name is one witness
 		if err != nil {
 			panic(err)
 		}
