@@ -56,6 +56,7 @@ type Publisher struct {
 	failures  int               // attempts since the last statement
 	fresh     map[uint64]int    // epoch to nodes that proved themselves at the last refresh
 	unlisted  map[string]string // node name to the code it was last refused with
+	wait      wait
 }
 
 // Open opens the log of cfg, which [CreateLog] has made, and reads the files
@@ -106,6 +107,7 @@ func OpenWitnessed(cfg Config, policy *attestation.Policy, cosign Cosign, log *s
 		verify: attestation.Verify, now: time.Now, live: map[uint64]*roster{}, unlisted: map[string]string{},
 	}
 	p.meters = newMeters(p.reg)
+	l.asked = p.countRound
 	if err := p.restore(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -201,7 +203,11 @@ func (p *Publisher) Run(ctx context.Context) (err error) {
 func (p *Publisher) step(ctx context.Context) {
 	now := p.now()
 	if p.due(now) && !now.Before(p.retryAt) {
+		before := p.wait.rounds
 		p.try(ctx, now, false)
+		if p.wait.rounds > before {
+			p.askLater(p.retryAt) // who did not sign just now is not asked again at once
+		}
 	}
 	p.point(p.now())
 	if now = p.now(); now.Sub(p.refreshed) < p.cfg.Freshness {
@@ -240,7 +246,11 @@ func (p *Publisher) try(ctx context.Context, now time.Time, early bool) {
 	p.meters.failed.Inc()
 	p.retryAt = p.now().Add(p.retry())
 	p.failures++
-	if !errors.Is(err, errWaiting) && ctx.Err() == nil {
+	switch {
+	case errors.Is(err, errWaiting) || ctx.Err() != nil:
+	case errors.Is(err, errNotCosigned):
+		p.tellWaiting(err)
+	default:
 		p.slog.Error("no statement made", "error", err)
 	}
 }
@@ -443,6 +453,11 @@ func (p *Publisher) point(now time.Time) {
 func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 	p.refreshed = now
 	note, cp, err := p.log.CheckpointContext(ctx, now)
+	if errors.Is(err, errNotCosigned) && ctx.Err() == nil {
+		p.tellWaiting(err)
+		p.askLater(p.now().Add(min(maxRetry, p.cfg.Freshness, firstRetry<<min(p.wait.rounds, 5))))
+		return
+	}
 	if err != nil {
 		p.slog.Error("no checkpoint made", "error", err)
 		if err := p.reload(now); err != nil {
@@ -450,6 +465,7 @@ func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 		}
 		return
 	}
+	p.meters.refreshed.Store(cp.Time.Unix())
 	items := p.collect(ctx, cp)
 	if ctx.Err() != nil {
 		return
@@ -467,5 +483,4 @@ func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 		list = nil
 	}
 	p.board.Refresh(note, list, p.cfg.Freshness/4)
-	p.meters.refreshed.Store(cp.Time.Unix())
 }
