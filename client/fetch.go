@@ -79,7 +79,8 @@ func (c *Client) usable(w *world) error {
 		return worldError(err)
 	}
 	if age := now.Sub(w.fresh.Time); age > c.cfg.MaxFreshness {
-		return refuse("att.stale", "the youngest cosigned checkpoint is %s old, the limit is %s", age.Round(time.Second), c.cfg.MaxFreshness)
+		return refuse("att.stale", "the youngest cosigned checkpoint is %s old, the limit is %s", age.Round(time.Second), c.cfg.MaxFreshness).
+			hint("the log, its witnesses or the router's way to them are away; the next request looks again")
 	}
 	return nil
 }

@@ -304,7 +304,7 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 		return err
 	}
 	if len(a.members) == 0 {
-		return errors.New("no node could be listed")
+		return errNobody
 	}
 	patience := p.cfg.Patience
 	if begin.After(now) {
@@ -312,6 +312,12 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	}
 	if a.unreachable > 0 && now.Sub(a.since) < patience {
 		return errWaiting
+	}
+	if err := p.confirm(ctx, a); err != nil {
+		return err
+	}
+	if len(a.members) == 0 {
+		return errNobody
 	}
 	if outage {
 		gap := Epoch{Number: number - 1, NotBefore: last.NotAfter, NotAfter: start, Beacon: p.log.Beacon()}
@@ -321,6 +327,8 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	}
 	return p.publish(ctx, a, begin)
 }
+
+var errNobody = errors.New("no node could be listed")
 
 // errWaiting says that some nodes do not answer yet and there is time to wait.
 var errWaiting = errors.New("waiting for nodes that do not answer yet")
