@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -503,6 +504,32 @@ func TestOneRelayDown(t *testing.T) {
 				_, err := c.Verify(t.Context())
 				refused(t, err, client.CodeFork, client.CodeConsistency)
 			})
+		}
+	})
+}
+
+// TestOneNodeOfMany: DS-07: a node that died has no freshness evidence any more.
+// Within the epoch nothing is sealed to it, and the others answer.
+func TestOneNodeOfMany(t *testing.T) {
+	t.Run("DS-07", func(t *testing.T) {
+		w := clienttest.Start(t, 4)
+		dead := w.Nodes[0]
+		w.Refresh(1, edit{Fresh: func(f *statement.Freshness) {
+			id := dead.ID()
+			f.Items = slices.DeleteFunc(f.Items, func(x statement.Fresh) bool { return x.NodeID == id })
+		}})
+		w.Look()
+		cl := w.Client()
+		for range 8 {
+			mustAsk(t, cl)
+		}
+		if n := len(dead.Seen()); n != 0 {
+			t.Errorf("the dead node was sent %d requests", n)
+		}
+		r, err := cl.Verify(t.Context())
+		refused(t, err, "att.stale")
+		if good := len(slices.DeleteFunc(r.Nodes, func(n client.NodeReport) bool { return n.Code != "" })); good != 3 {
+			t.Errorf("%d of 4 nodes verified", good)
 		}
 	})
 }
