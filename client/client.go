@@ -94,11 +94,13 @@ var shapings = map[string]uint8{"": hpke.PolicyFrames, "frames": hpke.PolicyFram
 
 // A Client is safe for concurrent use. Close releases its connections.
 type Client struct {
-	cfg     Config
-	relays  []*relay
-	http    *http.Client
-	shaping uint8
-	steer   *steering
+	cfg    Config
+	relays []*relay
+	// mirrorWait is mirrorTimeout but in tests.
+	mirrorWait time.Duration
+	http       *http.Client
+	shaping    uint8
+	steer      *steering
 
 	// turn holds one token; who has it may use what follows: the world that
 	// requests are sealed against, and what is known of the log. It is held while a new world is fetched, so that a
@@ -116,7 +118,7 @@ type Client struct {
 
 // New checks cfg; it does no I/O.
 func New(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, turn: make(chan struct{}, 1)}
+	c := &Client{cfg: cfg, turn: make(chan struct{}, 1), mirrorWait: mirrorTimeout}
 	if err := c.validate(); err != nil {
 		return nil, &Error{Code: CodeConfig, Detail: err.Error()}
 	}

@@ -231,7 +231,7 @@ func (c *Client) agreed(got []*signedStatement, errs []error, newest uint64) (fi
 
 // newest fetches what a relay shows as the newest checkpoint.
 func (c *Client) newest(ctx context.Context, relay *relay) (*transparency.Checkpoint, error) {
-	b, err := c.get(ctx, relay.JoinPath("/v1/checkpoint").String(), transparency.MaxNoteSize)
+	b, err := c.get(ctx, relay, "/v1/checkpoint", transparency.MaxNoteSize)
 	if err != nil {
 		return nil, err
 	}
@@ -349,7 +349,7 @@ func (c *Client) numbered(ctx context.Context, relay *relay, epoch uint64) (*sig
 }
 
 func (c *Client) fetchSigned(ctx context.Context, relay *relay, which string) (*signedStatement, error) {
-	b, err := c.get(ctx, relay.JoinPath("/v1/statement/"+which).String(), statement.MaxSignedSize)
+	b, err := c.get(ctx, relay, "/v1/statement/"+which, statement.MaxSignedSize)
 	if err != nil {
 		return nil, err
 	}
@@ -369,21 +369,35 @@ func (c *Client) fetchSigned(ctx context.Context, relay *relay, which string) (*
 	return &signedStatement{signed, st, cp}, nil
 }
 
-func (c *Client) get(ctx context.Context, url string, limit int64) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// mirrorTimeout bounds one object from one relay's mirror: a relay that takes
+// connections and stands still is as good as one that is down.
+const mirrorTimeout = 20 * time.Second
+
+// get fetches an object of a relay's mirror. A relay that does not answer is left
+// out of the next draws; one that says no is not: the object may not be there yet.
+func (c *Client) get(parent context.Context, relay *relay, path string, limit int64) (b []byte, err error) {
+	ctx, cancel := context.WithTimeout(parent, c.mirrorWait)
+	defer cancel()
+	said := false
+	defer func() {
+		switch {
+		case parent.Err() != nil:
+			b, err = nil, parent.Err()
+		case !said:
+			relay.note(err, c.cfg.Now())
+		}
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, relay.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = http.Header{"User-Agent": nil}
 	resp, err := c.http.Do(req)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
 	if err != nil {
 		return nil, refuse(CodeRelay, "a relay could not be reached: %s", scrub(err))
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if said = resp.StatusCode != http.StatusOK; said {
 		return nil, refuse(CodeRelay, "a relay answered %d for the statement", resp.StatusCode)
 	}
 	return readBounded(resp.Body, limit)

@@ -196,7 +196,7 @@ func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoin
 // tiles fetches tiles of hashes from a relay's mirror of the log.
 func (c *Client) tiles(relay *relay) tiles.Fetch {
 	return func(ctx context.Context, path string) ([]byte, error) {
-		b, err := c.get(ctx, relay.JoinPath("/v1/log/"+path).String(), tiles.MaxTile)
+		b, err := c.get(ctx, relay, "/v1/log/"+path, tiles.MaxTile)
 		if err != nil {
 			// A relay says why in the clear, if at all: the full tile may be there.
 			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)

@@ -491,6 +491,26 @@ func TestOneRelayDown(t *testing.T) {
 			t.Errorf("the relay is back: %+v %v", r, err)
 		}
 	})
+	t.Run("DS-07/it takes connections and stands still", func(t *testing.T) {
+		w, dir := clienttest.Start(t, 3), t.TempDir()
+		mustAsk(t, w.Client(kept(dir)))
+		onPath(w.Relays[1], "/", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		start := time.Now()
+		for range 4 {
+			cl := w.Client(kept(dir))
+			client.SetMirrorWait(cl, 200*time.Millisecond)
+			mustAsk(t, cl)
+		}
+		cl := w.Client(kept(t.TempDir()))
+		client.SetMirrorWait(cl, 200*time.Millisecond)
+		w.NoSend(t, func() {
+			_, err := ask(t, cl)
+			refused(t, err, client.CodeEpochWithheld)
+		})
+		if d := time.Since(start); d > 20*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
 	t.Run("DS-07/another statement at the one that is left", func(t *testing.T) {
 		w, dir := clienttest.Start(t, 3), t.TempDir()
 		cl := w.Client(kept(dir))

@@ -23,6 +23,7 @@ import (
 	"github.com/sotto-project/sotto/internal/metrics"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
+	"github.com/sotto-project/sotto/transparency/witness/feed"
 )
 
 // Pauses between attempts to make a statement.
@@ -38,6 +39,7 @@ type Publisher struct {
 	policy *attestation.Policy
 	log    *Log
 	dialer *Dialer
+	feeder *feed.Feeder // nil where somebody else asks, or nobody
 	slog   *slog.Logger
 	reg    *prometheus.Registry
 	meters meters
@@ -70,7 +72,11 @@ func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher,
 	if err != nil {
 		return nil, err
 	}
-	return OpenWitnessed(cfg, policy, AskWitnesses(f, log), log)
+	p, err := OpenWitnessed(cfg, policy, AskWitnesses(f, log), log)
+	if err == nil {
+		p.feeder = f
+	}
+	return p, err
 }
 
 // OpenWitnessed is [Open] with somebody to ask the witnesses that cfg names. A
@@ -186,6 +192,9 @@ func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
 // the log. It must run once.
 func (p *Publisher) Run(ctx context.Context) (err error) {
 	defer p.dialer.Close()
+	if p.feeder != nil {
+		defer p.feeder.Close()
+	}
 	defer func() { err = p.log.Close() }()
 	for ctx.Err() == nil {
 		p.step(ctx)
