@@ -103,7 +103,7 @@ func (f *ReleaseFiles) Release(_ context.Context, digest [32]byte, at time.Time)
 
 // described says what leads from a verified release to its source.
 func described(file []byte, r *release.Release) *Release {
-	out := &Release{Name: clean(r.Tag), Repository: clean(r.Repository), Commit: clean(r.Commit), Workflow: clean(r.Publisher)}
+	out := &Release{Verified: r, Name: clean(r.Tag), Repository: clean(r.Repository), Commit: clean(r.Commit), Workflow: clean(r.Publisher)}
 	if len(r.Images) > 0 { // of several images the first; all are of one commit
 		i := r.Images[0]
 		out.Image = hex.EncodeToString(i.Digest[:])

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -17,7 +19,8 @@ import (
 // auditor has pinned.
 type Releases interface {
 	// Release verifies what is known of a release as of a time. An error that is
-	// [fs.ErrNotExist] means that nothing is known of it.
+	// [fs.ErrNotExist] means that nothing is known of it. It may be called from
+	// several goroutines.
 	Release(ctx context.Context, digest [32]byte, at time.Time) (*Release, error)
 }
 
@@ -33,6 +36,10 @@ type Release struct {
 	Log        string `json:"log,omitempty"`
 	LogIndex   string `json:"log_index,omitempty"`
 	Image      string `json:"image,omitempty"` // SHA-256 of the image's bytes
+
+	// Verified is what was verified: what it allows restricts the nodes of the
+	// epochs that name it.
+	Verified *release.Release `json:"-"`
 }
 
 // Missing names what does not lead on.
@@ -88,6 +95,22 @@ func (a *Auditor) released(ctx context.Context, rec *EpochRecord, st *statement.
 		}
 	}
 	rec.Alarms = found.list
+}
+
+// allowed is what the releases that a statement names allow as of a time; nil
+// where releases are not judged. One that is refused allows nothing, and is told
+// of by itself.
+func (a *Auditor) allowed(ctx context.Context, st *statement.Statement, at time.Time) *attestation.Released {
+	if a.cfg.Releases == nil {
+		return nil
+	}
+	var list []*release.Release
+	for _, named := range st.Releases {
+		if r, err := a.cfg.Releases.Release(ctx, named.Digest, at); err == nil && r.Verified != nil {
+			list = append(list, r.Verified)
+		}
+	}
+	return release.Released(list...)
 }
 
 // watchReleases looks for entries under our identity that are not ours.

@@ -154,7 +154,7 @@ func TestReleaseSaysWhatIsMissing(t *testing.T) {
 	if got := (&Release{}).Missing(); len(got) != 6 {
 		t.Errorf("%v", got)
 	}
-	if got := (&Release{"n", "r", "c", "w", "p", "s", "l", "1", "i"}).Missing(); len(got) != 0 {
+	if got := (&Release{Name: "n", Repository: "r", Commit: "c", Workflow: "w", Provenance: "p", SBOM: "s", Log: "l", LogIndex: "1", Image: "i"}).Missing(); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
 }

@@ -77,8 +77,8 @@ on where it stopped. docs/spec/audit.md lists every alarm.
   sotto audit receipts FILE…                  whether somebody chose the nodes that answered
   sotto audit forget --yes                    put aside what this client remembers, proofs and all
 
-Relays serve statements and hashes, but neither the log's leaves nor the packs
-that evidence travels in: name the publisher's port as a mirror, too.
+Relays serve all of the log, but not the packs that evidence travels in: to judge
+evidence, name the publisher's port as a mirror, too.
 
 Exit codes: 0 nothing at or above --fail-on; 10 alarms at or above it, told now or
 still open; 20 no mirror serves what this program can read; 30 what was served is
