@@ -128,11 +128,12 @@ func TestReportSaysWhatItKnows(t *testing.T) {
 
 type fakeReleaseLog []ReleaseEntry
 
-func (l fakeReleaseLog) Entries(_ context.Context, from uint64) ([]ReleaseEntry, uint64, error) {
-	if from >= uint64(len(l)) {
-		return nil, from, nil
+func (l fakeReleaseLog) Entries(_ context.Context, from uint64, seen []byte) (*ReleasePage, error) {
+	n := uint64(len(l))
+	if from >= n {
+		return &ReleasePage{Next: from, Note: []byte{1}}, nil
 	}
-	return l[from : from+1], from + 1, nil
+	return &ReleasePage{Entries: l[from : from+1], Next: from + 1, Note: []byte{1}, More: from+1 < n}, nil
 }
 
 func TestEntriesThatAreNotOurs(t *testing.T) {

@@ -116,7 +116,7 @@ var may = map[string][]string{
 	// Expected values from image files: computes, boots nothing.
 	"transparency/release/measure": {"attestation"},
 	// A SIMULATED authority and log, for tests and the lab.
-	"transparency/release/releasetest": {"transparency", "transparency/bundle"},
+	"transparency/release/releasetest": {"transparency", "transparency/bundle", "transparency/tiles"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -137,7 +137,7 @@ var may = map[string][]string{
 
 	// An auditor reads what everybody can read and judges by the client's own door;
 	// what it signs is a package of its own.
-	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/bundle", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	"audit/record": {"attestation"},
 	// Judges the choice of nodes from requests that are over, for client, auditor
 	// and simulation: it knows draws and receipts, and nothing of a request.
@@ -282,7 +282,8 @@ var only = map[string][]string{
 	"github.com/sigstore/sigstore-go/pkg/tlog":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
 	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle", "transparency/release/releasetest"},
-	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/bundle", "transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/verify":          {"transparency/bundle"},
 	"github.com/digitorus/timestamp":                         {"transparency/release/build", "transparency/release/releasetest"},
 	"github.com/CycloneDX/cyclonedx-go":                      {"transparency/release/build"},
 	"github.com/google/go-containerregistry/pkg/v1":          {"transparency/release/build"},
@@ -321,7 +322,7 @@ var only = map[string][]string{
 	"golang.org/x/crypto/chacha20poly1305": {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":       {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
 	"golang.org/x/mod/sumdb/note":          {"transparency", "transparency/log", "transparency/release/releasetest"},
-	"golang.org/x/mod/sumdb/tlog":          {"transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/tiles"},
+	"golang.org/x/mod/sumdb/tlog":          {"transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/release/releasetest", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":           {"lab", "cmd/..."},
 }
 
