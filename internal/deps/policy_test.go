@@ -162,7 +162,7 @@ var may = map[string][]string{
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement", "transparency/witness"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/statement", "transparency/tiles", "transparency/witness"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
 	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
 	"lab/simulate":              {"audit/steer", "internal/wire"},
@@ -322,7 +322,7 @@ var only = map[string][]string{
 	"golang.org/x/crypto/chacha20poly1305": {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":       {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
 	"golang.org/x/mod/sumdb/note":          {"transparency", "transparency/log", "transparency/release/releasetest"},
-	"golang.org/x/mod/sumdb/tlog":          {"transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/release/releasetest", "transparency/tiles"},
+	"golang.org/x/mod/sumdb/tlog":          {"lab", "transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/release/releasetest", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":           {"lab", "cmd/..."},
 }
 
