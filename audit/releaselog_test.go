@@ -62,7 +62,7 @@ func keyed(k *ecdsa.PrivateKey) release.Signer {
 	return release.Signer{Name: "releases", PublicKey: rt.PublicKey(k)}
 }
 
-// TestSomebodySignsReleasesAsUs is SC-07 for whoever owns the identity: a stolen
+// TestSomebodySignsReleasesAsUs is AT-43 for whoever owns the identity: a stolen
 // workflow or key leaves an entry in the log, and the owner is told.
 func TestSomebodySignsReleasesAsUs(t *testing.T) {
 	key, other := rt.NewKey(), rt.NewKey()

@@ -72,6 +72,7 @@ on where it stopped. docs/spec/audit.md lists every alarm.
   sotto audit --json --html audit.html        for programs, and as one page
   sotto audit --list                          every alarm told so far; no network
   sotto audit explain-image DIGEST            what leads from a release to its source
+  sotto audit reproduce FILE --built DIR      whether what you built is what was released
   sotto audit drill node ID                   how long a revocation takes
   sotto audit fingerprint                     words to read to somebody: the same view, the same words
   sotto audit fork FILE                       what a kept proof shows; needs your trust file only
@@ -88,7 +89,7 @@ malformed; 1 failed, or the log could not be read to its end; 2 usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.runAudit(cmd, &f) },
 	}
 	f.add(cmd)
-	cmd.AddCommand(e.auditImage(), e.auditDrill(), e.auditFingerprint(), e.auditFork(), e.auditReceipts(), e.auditForget())
+	cmd.AddCommand(e.auditImage(), e.auditReproduce(), e.auditDrill(), e.auditFingerprint(), e.auditFork(), e.auditReceipts(), e.auditForget())
 	return cmd
 }
 
