@@ -38,7 +38,7 @@ type Mirror interface {
 // errTooLong is the error for an answer that does not end where it must.
 var errTooLong = errors.New("longer than anything that was asked for")
 
-// An HTTPMirror reads over HTTP (docs/spec/statement.md, Section 7).
+// An HTTPMirror reads over HTTP (docs/spec/epoch.md, Section 7).
 type HTTPMirror struct {
 	base   *url.URL
 	client *http.Client

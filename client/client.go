@@ -99,11 +99,13 @@ var shapings = map[string]uint8{"": hpke.PolicyFrames, "frames": hpke.PolicyFram
 
 // A Client is safe for concurrent use. Close releases its connections.
 type Client struct {
-	cfg     Config
-	relays  []*url.URL
-	http    *http.Client
-	shaping uint8
-	steer   *steering
+	cfg    Config
+	relays []*relay
+	// mirrorWait is mirrorTimeout but in tests.
+	mirrorWait time.Duration
+	http       *http.Client
+	shaping    uint8
+	steer      *steering
 	// releases is nil where the configuration names no trust in any.
 	releases *release.Judge
 
@@ -123,7 +125,7 @@ type Client struct {
 
 // New checks cfg; it does no I/O.
 func New(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, turn: make(chan struct{}, 1)}
+	c := &Client{cfg: cfg, turn: make(chan struct{}, 1), mirrorWait: mirrorTimeout}
 	if err := c.validate(); err != nil {
 		return nil, &Error{Code: CodeConfig, Detail: err.Error()}
 	}
@@ -139,10 +141,10 @@ func (c *Client) validate() error {
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return fmt.Errorf("relay %q is not an https base URL", r)
 		}
-		if slices.ContainsFunc(c.relays, func(o *url.URL) bool { return strings.EqualFold(o.Host, u.Host) }) {
+		if slices.ContainsFunc(c.relays, func(o *relay) bool { return strings.EqualFold(o.Host, u.Host) }) {
 			return fmt.Errorf("relay %q is listed twice: a statement is to be compared between different relays", r)
 		}
-		c.relays = append(c.relays, u)
+		c.relays = append(c.relays, &relay{URL: u})
 	}
 	if c.cfg.Policy == nil {
 		return errors.New("no attestation policy: which machines may see a prompt?")

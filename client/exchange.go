@@ -50,10 +50,13 @@ func (c *Client) exchange(ctx context.Context, w *world, p producer) (*answer, e
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, sendError(ctx, err)
+		err = sendError(ctx, err)
+		relay.note(err, c.cfg.Now())
+		return nil, err
 	}
 	a := &answer{resp: resp, outer: outer}
 	if err := a.check(); err != nil {
+		relay.note(err, c.cfg.Now())
 		a.Close()
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sotto-project/sotto/internal/wire"
@@ -78,7 +79,8 @@ func (c *Client) usable(w *world) error {
 		return worldError(err)
 	}
 	if age := now.Sub(w.fresh.Time); age > c.cfg.MaxFreshness {
-		return refuse("att.stale", "the youngest cosigned checkpoint is %s old, the limit is %s", age.Round(time.Second), c.cfg.MaxFreshness)
+		return refuse("att.stale", "the youngest cosigned checkpoint is %s old, the limit is %s", age.Round(time.Second), c.cfg.MaxFreshness).
+			hint("the log, its witnesses or the router's way to them are away; the next request looks again")
 	}
 	return nil
 }
@@ -149,8 +151,9 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 
 // fetchStatement asks every relay for the statement and its newest checkpoint,
 // and compares. One that is unreachable is noted and tolerated as long as two
-// answered; two that differ are two worlds, and nothing is sent into either. It
-// returns every checkpoint that was shown.
+// answered, or the one that did serves what two had served before; two that
+// differ are two worlds, and nothing is sent into either. It returns every
+// checkpoint that was shown.
 func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	got := make([]*signedStatement, len(c.relays))
 	points := make([]*transparency.Checkpoint, len(c.relays))
@@ -194,8 +197,8 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	if err := c.observe(ctx, seen); err != nil {
 		return nil, nil, err
 	}
-	if agree < 2 {
-		return nil, nil, refuse(CodeEpochWithheld, "only one mirror served the statement; two are needed to compare").hint("another relay may be down; try again, or add a relay to the trust file")
+	if agree < 2 && !c.log.compared(first) {
+		return nil, nil, refuse(CodeEpochWithheld, "only one mirror served the statement of epoch %d; two are needed to compare", first.st.Epoch).hint("another relay may be down; try again, or add a relay to the trust file")
 	}
 	if first.st.Empty {
 		return nil, nil, late(worldError(first.st.Current(c.cfg.Now(), nil)))
@@ -233,8 +236,8 @@ func (c *Client) agreed(got []*signedStatement, errs []error, newest uint64) (fi
 }
 
 // newest fetches what a relay shows as the newest checkpoint.
-func (c *Client) newest(ctx context.Context, relay *url.URL) (*transparency.Checkpoint, error) {
-	b, err := c.get(ctx, relay.JoinPath("/v1/checkpoint").String(), transparency.MaxNoteSize)
+func (c *Client) newest(ctx context.Context, relay *relay) (*transparency.Checkpoint, error) {
+	b, err := c.get(ctx, relay, "/v1/checkpoint", transparency.MaxNoteSize)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +329,7 @@ func detailOf(err error) string {
 // published may be the next epoch's; the one before it holds then. Or the
 // relay's copy of the newest is some seconds old and its epoch just over; the
 // one after it was public long before, under its number.
-func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement, error) {
+func (c *Client) mirrored(ctx context.Context, relay *relay) (*signedStatement, error) {
 	s, err := c.fetchSigned(ctx, relay, "latest")
 	if err != nil {
 		return nil, err
@@ -343,7 +346,7 @@ func (c *Client) mirrored(ctx context.Context, relay *url.URL) (*signedStatement
 	return s, nil
 }
 
-func (c *Client) numbered(ctx context.Context, relay *url.URL, epoch uint64) (*signedStatement, error) {
+func (c *Client) numbered(ctx context.Context, relay *relay, epoch uint64) (*signedStatement, error) {
 	s, err := c.fetchSigned(ctx, relay, strconv.FormatUint(epoch, 10))
 	if err == nil && s.st.Epoch != epoch {
 		return nil, refuse(CodeRollback, "a mirror serves the statement of epoch %d as that of epoch %d", s.st.Epoch, epoch)
@@ -351,8 +354,8 @@ func (c *Client) numbered(ctx context.Context, relay *url.URL, epoch uint64) (*s
 	return s, err
 }
 
-func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) (*signedStatement, error) {
-	b, err := c.get(ctx, relay.JoinPath("/v1/statement/"+which).String(), statement.MaxSignedSize)
+func (c *Client) fetchSigned(ctx context.Context, relay *relay, which string) (*signedStatement, error) {
+	b, err := c.get(ctx, relay, "/v1/statement/"+which, statement.MaxSignedSize)
 	if err != nil {
 		return nil, err
 	}
@@ -372,21 +375,35 @@ func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) 
 	return &signedStatement{signed, st, cp}, nil
 }
 
-func (c *Client) get(ctx context.Context, url string, limit int64) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// mirrorTimeout bounds one object from one relay's mirror: a relay that takes
+// connections and stands still is as good as one that is down.
+const mirrorTimeout = 20 * time.Second
+
+// get fetches an object of a relay's mirror. A relay that does not answer is left
+// out of the next draws; one that says no is not: the object may not be there yet.
+func (c *Client) get(parent context.Context, relay *relay, path string, limit int64) (b []byte, err error) {
+	ctx, cancel := context.WithTimeout(parent, c.mirrorWait)
+	defer cancel()
+	said := false
+	defer func() {
+		switch {
+		case parent.Err() != nil:
+			b, err = nil, parent.Err()
+		case !said:
+			relay.note(err, c.cfg.Now())
+		}
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, relay.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = http.Header{"User-Agent": nil}
 	resp, err := c.http.Do(req)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
 	if err != nil {
 		return nil, refuse(CodeRelay, "a relay could not be reached: %s", scrub(err))
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if said = resp.StatusCode != http.StatusOK; said {
 		return nil, refuse(CodeRelay, "a relay answered %d for the statement", resp.StatusCode)
 	}
 	return readBounded(resp.Body, limit)
@@ -441,12 +458,34 @@ func (c *Client) fetchEvidence(ctx context.Context, w *world) error {
 }
 
 func (c *Client) fetchPack(ctx context.Context, w *world) error {
-	b, err := c.oblivious(ctx, w, "/v1/pack/"+strconv.FormatUint(w.statement.Epoch, 10))
+	path := "/v1/pack/" + strconv.FormatUint(w.statement.Epoch, 10)
+	if old := c.world; old != nil && old.pack != nil && old.statement.Epoch+1 == w.statement.Epoch {
+		// What changed since the epoch before is enough, and is the same for all
+		// who have that. Whatever is wrong with it, the whole pack is there.
+		if b, err := c.oblivious(ctx, w, path+"/delta"); err == nil {
+			if whole, err := unfold(b, old.pack); err == nil {
+				w.pack, w.epochPoint, err = roster.OpenPack(&c.cfg.Trust, w.statement, whole)
+				if err == nil {
+					return nil
+				}
+			}
+		}
+	}
+	b, err := c.oblivious(ctx, w, path)
 	if err != nil {
 		return err
 	}
 	w.pack, w.epochPoint, err = roster.OpenPack(&c.cfg.Trust, w.statement, b)
 	return err
+}
+
+// unfold makes the whole pack of a delta.
+func unfold(delta []byte, old *statement.Pack) ([]byte, error) {
+	p, err := statement.ParseDelta(delta, old)
+	if err != nil {
+		return nil, err
+	}
+	return p.Append(nil)
 }
 
 func (c *Client) fetchFreshness(ctx context.Context, w *world) error {
@@ -494,12 +533,19 @@ func (q *query) produce(outer *encap.Request) error {
 	return msg.Close(nil, int(max(pad, 0)))
 }
 
-// oblivious fetches path from the router through relay and gateway.
+// oblivious fetches path from the router through relay and gateway. It is public
+// and the same for all, so where a relay fails it is asked for through others.
 // Its errors come before anything of a prompt is sealed.
-func (c *Client) oblivious(ctx context.Context, w *world, path string) ([]byte, error) {
-	return c.ask(ctx, w, &query{head: &bhttp.RequestHead{
-		Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
-	}})
+func (c *Client) oblivious(ctx context.Context, w *world, path string) (b []byte, err error) {
+	for range c.relays {
+		b, err = c.ask(ctx, w, &query{head: &bhttp.RequestHead{
+			Method: http.MethodGet, Scheme: "https", Authority: wire.RouterAuthority, Path: path,
+		}})
+		if CodeOf(err) != CodeRelay || ctx.Err() != nil {
+			break
+		}
+	}
+	return b, err
 }
 
 // tell posts content to a path of the router, padded.
@@ -540,11 +586,37 @@ func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) 
 	return b, atEnd(a.chunks)
 }
 
-// pickRelay draws the relay for one exchange.
-func (c *Client) pickRelay() (*url.URL, error) {
-	i, err := below(len(c.relays))
+// awayFor is how long a relay is left out of the draw after it failed, unless all
+// did: as long as a few requests take, so that one that is back is used again.
+const awayFor = 10 * time.Second
+
+// pickRelay draws the relay for one exchange, among those that did not fail just
+// now.
+func (c *Client) pickRelay() (*relay, error) {
+	now := c.cfg.Now()
+	from := slices.DeleteFunc(slices.Clone(c.relays), func(r *relay) bool {
+		failed := r.failed.Load()
+		return failed != nil && now.Sub(*failed).Abs() < awayFor
+	})
+	if len(from) == 0 {
+		from = c.relays
+	}
+	i, err := below(len(from))
 	if err != nil {
 		return nil, refuse("rng", "%v", err)
 	}
-	return c.relays[i], nil
+	return from[i], nil
+}
+
+// A relay is one of the configuration's, and what became of it lately.
+type relay struct {
+	*url.URL
+	failed atomic.Pointer[time.Time] // when it last failed an exchange
+}
+
+// note remembers that an exchange failed for the relay's sake.
+func (r *relay) note(err error, now time.Time) {
+	if CodeOf(err) == CodeRelay {
+		r.failed.Store(&now)
+	}
 }

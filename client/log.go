@@ -5,13 +5,13 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -194,9 +194,9 @@ func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoin
 }
 
 // tiles fetches tiles of hashes from a relay's mirror of the log.
-func (c *Client) tiles(relay *url.URL) tiles.Fetch {
+func (c *Client) tiles(relay *relay) tiles.Fetch {
 	return func(ctx context.Context, path string) ([]byte, error) {
-		b, err := c.get(ctx, relay.JoinPath("/v1/log/"+path).String(), tiles.MaxTile)
+		b, err := c.get(ctx, relay, "/v1/log/"+path, tiles.MaxTile)
 		if err != nil {
 			// A relay says why in the clear, if at all: the full tile may be there.
 			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
@@ -257,6 +257,15 @@ func (h *history) unlike(w *world) error {
 			hint("there can be only one per epoch: the operator signed two worlds")
 	}
 	return nil
+}
+
+// compared reports whether a statement is one that was accepted before, by this
+// client or another with the same state: two mirrors served it then. There is one
+// statement per epoch, so a mirror that serves it alone tells nothing new, and a
+// relay that is down does not end an epoch that is in force.
+func (h *history) compared(s *signedStatement) bool {
+	leaf, ok := h.mem.Leaf(s.st.Epoch)
+	return ok && leaf == sha256.Sum256(s.signed.Leaf)
 }
 
 // convict keeps a proof against the log and refuses it from then on. What does

@@ -5,12 +5,17 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -386,7 +391,6 @@ func TestOutage(t *testing.T) {
 		codes []string
 	}{
 		"the log and all mirrors of it": {func(w *world) { onPaths(w, map[string]http.HandlerFunc{"/v1/": says(502, "")}) }, []string{client.CodeRelay}},
-		"one mirror":                    {func(w *world) { onPath(w.Relays[1], "/v1/", says(502, "")) }, []string{client.CodeEpochWithheld}},
 		"the router's freshness":        {func(w *world) { atRouter("/v1/freshness", says(503, ""))(w) }, []string{"router.status", "gateway.status"}},
 		"the publisher, copies remain":  {func(*world) {}, []string{"att.stale"}},
 	} {
@@ -428,4 +432,124 @@ func TestOutage(t *testing.T) {
 			mustAsk(t, cl)
 		})
 	}
+}
+
+// TestOneRelayDown: DS-07: one relay of two is down for ten minutes and longer.
+// Requests go through the other, and the statement that both had served stays
+// good until its epoch ends, for clients that have seen it or share a state with
+// one that has. A statement that nobody has compared is not used: `epoch.withheld`.
+func TestOneRelayDown(t *testing.T) {
+	t.Run("DS-07", func(t *testing.T) {
+		w, dir := clienttest.Start(t, 3), t.TempDir()
+		start := time.Now()
+		var past atomic.Int64
+		var down atomic.Bool
+		tune := func(cfg *config) {
+			cfg.Now = func() time.Time { return start.Add(time.Duration(past.Load())) }
+			dial := cfg.Dial
+			cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if down.Load() && strings.HasSuffix(w.Relays[1].URL, addr) {
+					return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("refused")}
+				}
+				return dial(ctx, network, addr)
+			}
+		}
+		cl := w.Client(kept(dir), tune)
+		mustAsk(t, cl)
+		down.Store(true)
+		cl.Close() // of its connections; the relay's end does that elsewhere
+		for _, d := range []time.Duration{time.Second, 5*time.Minute + 2*time.Second, 10 * time.Minute, 58 * time.Minute} {
+			past.Store(int64(d))
+			atRouter("/v1/freshness", says(200, string(w.FreshAt(1, start.Add(d)))))(w)
+			for i, c := range []*client.Client{cl, w.Client(kept(dir), tune)} {
+				for range 4 { // a relay is drawn for each
+					if _, err := ask(t, c); err != nil {
+						t.Errorf("after %v, client %d: %v", d, i, err)
+					}
+				}
+			}
+			if r, err := cl.Verify(t.Context()); err != nil || r.Mirrors != 1 || !strings.Contains(r.Text(), "from 1 mirror now") {
+				t.Errorf("after %v: %+v %v", d, r, err)
+			}
+			w.NoSend(t, func() {
+				_, err := ask(t, w.Client(kept(t.TempDir()), tune)) // has compared nothing
+				refused(t, err, client.CodeEpochWithheld)
+			})
+		}
+		end := w.Log.Last().NotAfter
+		past.Store(int64(end.Sub(start) + time.Second))
+		w.Epoch(end, time.Hour)
+		atRouter("/v1/freshness", says(200, string(w.FreshAt(2, end))))(w)
+		for _, c := range []*client.Client{cl, w.Client(kept(dir), tune)} {
+			w.NoSend(t, func() {
+				_, err := ask(t, c)
+				refused(t, err, client.CodeEpochWithheld)
+			})
+		}
+		down.Store(false)
+		if r, err := cl.Verify(t.Context()); err != nil || r.Epoch != 2 || r.Mirrors != 2 {
+			t.Errorf("the relay is back: %+v %v", r, err)
+		}
+	})
+	t.Run("DS-07/it takes connections and stands still", func(t *testing.T) {
+		w, dir := clienttest.Start(t, 3), t.TempDir()
+		mustAsk(t, w.Client(kept(dir)))
+		onPath(w.Relays[1], "/", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		start := time.Now()
+		for range 4 {
+			cl := w.Client(kept(dir))
+			client.SetMirrorWait(cl, 200*time.Millisecond)
+			mustAsk(t, cl)
+		}
+		cl := w.Client(kept(t.TempDir()))
+		client.SetMirrorWait(cl, 200*time.Millisecond)
+		w.NoSend(t, func() {
+			_, err := ask(t, cl)
+			refused(t, err, client.CodeEpochWithheld)
+		})
+		if d := time.Since(start); d > 20*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
+	t.Run("DS-07/another statement at the one that is left", func(t *testing.T) {
+		w, dir := clienttest.Start(t, 3), t.TempDir()
+		cl := w.Client(kept(dir))
+		mustAsk(t, cl)
+		onPath(w.Relays[1], "/", hangsUp)
+		other := w.Fork(edit{Nodes: w.Nodes[:2]})
+		w.Boards[0].Post(1, other, nil)
+		w.Boards[0].Point(1, time.Second)
+		for _, c := range []*client.Client{cl, w.Client(kept(dir))} {
+			w.NoSend(t, func() {
+				_, err := c.Verify(t.Context())
+				refused(t, err, client.CodeFork, client.CodeConsistency)
+			})
+		}
+	})
+}
+
+// TestOneNodeOfMany: DS-07: a node that died has no freshness evidence any more.
+// Within the epoch nothing is sealed to it, and the others answer.
+func TestOneNodeOfMany(t *testing.T) {
+	t.Run("DS-07", func(t *testing.T) {
+		w := clienttest.Start(t, 4)
+		dead := w.Nodes[0]
+		w.Refresh(1, edit{Fresh: func(f *statement.Freshness) {
+			id := dead.ID()
+			f.Items = slices.DeleteFunc(f.Items, func(x statement.Fresh) bool { return x.NodeID == id })
+		}})
+		w.Look()
+		cl := w.Client()
+		for range 8 {
+			mustAsk(t, cl)
+		}
+		if n := len(dead.Seen()); n != 0 {
+			t.Errorf("the dead node was sent %d requests", n)
+		}
+		r, err := cl.Verify(t.Context())
+		refused(t, err, "att.stale")
+		if good := len(slices.DeleteFunc(r.Nodes, func(n client.NodeReport) bool { return n.Code != "" })); good != 3 {
+			t.Errorf("%d of 4 nodes verified", good)
+		}
+	})
 }

@@ -135,7 +135,7 @@ var worlds = []struct {
 		c.Trust.Witnesses = keys.Trust().Witnesses
 	}, nil, []string{"log.witness"}},
 	{"one witness short", func(c *config) {
-		keys, err := publish.GenerateKeys("another.invalid/SIMULATED") // keys with one name are one witness
+		keys, err := publish.GenerateKeys("another.example/log") // keys with one name are one witness
 		if err != nil {
 			panic(err)
 		}

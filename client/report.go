@@ -160,7 +160,7 @@ func (r *Report) Text() string {
 	b.WriteString(r.Steering.text())
 	fmt.Fprintf(&b, "verdict     %s\n", r.Verdict)
 	fmt.Fprintf(&b, "epoch       %d, until %s\n", r.Epoch, r.NotAfter.Local().Format(time.TimeOnly))
-	fmt.Fprintf(&b, "statement   %s (logged by %s; the same from %d mirrors)\n", r.Statement[:16], r.Origin, r.Mirrors)
+	fmt.Fprintf(&b, "statement   %s (logged by %s; %s)\n", r.Statement[:16], r.Origin, r.compared())
 	fmt.Fprintf(&b, "checkpoint  cosigned %s ago\n", r.Age.Round(time.Second))
 	if r.Log != nil {
 		b.WriteString(r.Log.text())
@@ -190,9 +190,17 @@ func (n *NodeReport) text() string {
 	return b.String()
 }
 
+// compared says with what the statement was compared.
+func (r *Report) compared() string {
+	if r.Mirrors == 1 {
+		return "from 1 mirror now, the same as two or more served when it was accepted"
+	}
+	return fmt.Sprintf("the same from %d mirrors", r.Mirrors)
+}
+
 // Summary is the report in a line or two, for the end of an answer.
 func (r *Report) Summary() string {
-	s := fmt.Sprintf("%s: %d nodes, epoch %d, the same statement from %d mirrors, checkpoint %s old", r.Verdict, len(r.Nodes), r.Epoch, r.Mirrors, r.Age.Round(time.Second))
+	s := fmt.Sprintf("%s: %d nodes, epoch %d, statement %s, checkpoint %s old", r.Verdict, len(r.Nodes), r.Epoch, r.compared(), r.Age.Round(time.Second))
 	if r.Steering != nil && r.Steering.Code != "" {
 		s = "STEERING (" + r.Steering.Code + ": " + r.Steering.Alarms[0].Detail + "). " + s
 	}

@@ -116,6 +116,7 @@ type labProcess struct {
 	ended  chan struct{}
 	err    error // of Wait; after ended
 	stderr lockedBuffer
+	atEnd  []func() // stops roles that a test started again
 }
 
 // lockedBuffer may be read while a process writes into it.
@@ -157,7 +158,12 @@ func startLab(t *testing.T, args ...string) *labProcess {
 		l.err = l.cmd.Wait()
 		close(l.ended)
 	}()
-	t.Cleanup(func() { l.stop(t) })
+	t.Cleanup(func() {
+		for _, f := range l.atEnd {
+			f()
+		}
+		l.stop(t)
+	})
 	if err != nil || l.ready.Event != "ready" {
 		t.Fatalf("sotto-lab %v printed %q (%v) and no ready line:\n%s", args, l.raw, err, &l.stderr)
 	}

@@ -51,6 +51,10 @@ func TestOncePrintsOnlyTheAnswer(t *testing.T) {
 	if !strings.Contains(stderr, "SIMULATED HARDWARE") {
 		t.Errorf("stderr does not say that the hardware is simulated: %q", stderr)
 	}
+	// Two lines of ours, and none of a library's own logger.
+	if strings.Count(stderr, "\n") != 2 {
+		t.Errorf("stderr holds more than it should: %q", stderr)
+	}
 }
 
 // TestOfflineWithoutNetwork has nothing but a loopback device.

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
@@ -36,6 +37,7 @@ type epoch struct {
 	statement *statement.Statement
 	keys      map[[32]byte]ed25519.PublicKey // of the roster's nodes
 	pack      []byte                         // as fetched
+	delta     []byte                         // to the pack of the epoch before; nil if that is not at hand
 	opened    *statement.Pack                // the same; nil if its checkpoint does not verify
 	point     *transparency.Checkpoint       // of the pack
 }
@@ -160,7 +162,7 @@ func (r *Router) admit(ctx context.Context, next *roster, raw []byte) (*epoch, e
 	}
 	e := &epoch{signed: s, statement: st, keys: map[[32]byte]ed25519.PublicKey{}}
 	if !st.Empty {
-		if err := r.unpack(ctx, e); err != nil {
+		if err := r.unpack(ctx, e, next.epochs[st.Epoch-1]); err != nil {
 			return nil, err
 		}
 	}
@@ -172,7 +174,7 @@ func (r *Router) admit(ctx context.Context, next *roster, raw []byte) (*epoch, e
 // unpack fetches the epoch's pack and takes the nodes' signing keys from it. A
 // pack that lacks a node of the statement is refused: clients would be unable
 // to verify it.
-func (r *Router) unpack(ctx context.Context, e *epoch) error {
+func (r *Router) unpack(ctx context.Context, e, before *epoch) error {
 	raw, err := r.publisher.get(ctx, "/v1/pack/"+strconv.FormatUint(e.statement.Epoch, 10), statement.MaxPackSize)
 	if err != nil {
 		return err
@@ -192,6 +194,12 @@ func (r *Router) unpack(ctx context.Context, e *epoch) error {
 		e.keys[n.ID] = rec.NodeKey
 	}
 	e.pack = raw
+	if before != nil && before.opened != nil {
+		// For who has the pack before: without one they fetch the whole.
+		if e.delta, err = p.AppendDelta(nil, before.opened); err != nil {
+			return fmt.Errorf("router: pack: %w", err)
+		}
+	}
 	if e.opened, e.point, err = verifier.OpenPack(&r.config.Trust, e.statement, raw); err != nil {
 		// Served all the same: it is public, and what a client refuses it for is
 		// the client's to say. Nobody in it is given requests.
@@ -246,7 +254,7 @@ func (p *publisher) get(ctx context.Context, path string, limit int64) ([]byte, 
 	return b, nil
 }
 
-// pack is GET /v1/pack/{epoch}.
+// pack is GET /v1/pack/{epoch}, and /delta behind it.
 func (r *Router) pack(w http.ResponseWriter, req *http.Request) {
 	n, err := strconv.ParseUint(req.PathValue("epoch"), 10, 64)
 	if err != nil || strconv.FormatUint(n, 10) != req.PathValue("epoch") {
@@ -254,11 +262,19 @@ func (r *Router) pack(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	e := r.roster.Load().epochs[n]
-	if e == nil || e.pack == nil {
+	if e == nil {
 		r.refuse(w, http.StatusNotFound, "epoch")
 		return
 	}
-	object(w, e.pack)
+	b := e.pack
+	if strings.HasSuffix(req.URL.Path, "/delta") {
+		b = e.delta
+	}
+	if b == nil {
+		r.refuse(w, http.StatusNotFound, "epoch")
+		return
+	}
+	object(w, b)
 }
 
 // freshness is GET /v1/freshness.

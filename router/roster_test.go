@@ -46,7 +46,7 @@ func TestPackAndFreshnessAreServedAsFetched(t *testing.T) {
 	if code, b := w.get("/v1/freshness"); code != 200 || !bytes.Equal(b, w.pub.files["/v1/freshness"]) {
 		t.Errorf("freshness: %d, %d bytes", code, len(b))
 	}
-	for _, path := range []string{"/v1/pack/2", "/v1/pack/0", "/v1/pack/01", "/v1/pack/x", "/v1/pack/"} {
+	for _, path := range []string{"/v1/pack/2", "/v1/pack/0", "/v1/pack/01", "/v1/pack/x", "/v1/pack/", "/v1/pack/1/delta", "/v1/pack/01/delta", "/v1/pack/1/other"} {
 		if code, _ := w.get(path); code != 404 {
 			t.Errorf("%s: %d", path, code)
 		}

@@ -237,6 +237,7 @@ func (r *Router) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/request", r.request)
 	mux.HandleFunc("GET /v1/pack/{epoch}", r.pack)
+	mux.HandleFunc("GET /v1/pack/{epoch}/delta", r.pack)
 	mux.HandleFunc("GET /v1/freshness", r.freshness)
 	mux.HandleFunc("GET /v1/peers", r.peers)
 	mux.HandleFunc("POST /v1/attest", r.attest)

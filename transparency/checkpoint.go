@@ -20,7 +20,7 @@ import (
 // [Checkpoint.Age] calls it wrong. It forgives drift; no window is widened by it.
 const MaxClockSkew = 2 * time.Minute
 
-// maxTime bounds times, in seconds since 1970, as docs/spec/statement.md does.
+// maxTime bounds times, in seconds since 1970, as docs/spec/epoch.md does.
 const maxTime = 1 << 40
 
 // A Checkpoint is a log's size and root as the log signed and witnesses

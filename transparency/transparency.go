@@ -15,7 +15,7 @@ package transparency
 import "fmt"
 
 // A Code names why something was refused. The list is closed and documented in
-// docs/spec/statement.md.
+// docs/spec/epoch.md.
 type Code string
 
 const (

@@ -44,7 +44,9 @@ type Trust struct {
 	// cosignature/v1) or 0x06 (ML-DSA-44).
 	Witnesses []string `json:"witnesses" yaml:"witnesses"`
 
-	// Quorum is how many different witnesses must have cosigned; at least 1.
+	// Quorum is how many different witnesses must have cosigned; at least 1. Of n
+	// witnesses, 2*Quorum-n have to sign two histories before both can be believed:
+	// one, for 2 of 3.
 	Quorum int `json:"quorum" yaml:"quorum"`
 }
 

@@ -203,7 +203,7 @@ func writeTampered(w io.Writer, t *client.Tampered, asJSON bool) error {
 	if _, ok := explain.Find(t.Step); ok {
 		field("more", "sotto verify --explain "+t.Step)
 	} else {
-		field("more", "docs/spec/statement.md") // the log has no topic: it is no step of a node's report
+		field("more", "docs/spec/epoch.md") // the log has no topic: it is no step of a node's report
 	}
 	_, err := io.WriteString(reportText{w}, b.String())
 	return err

@@ -41,6 +41,16 @@ func main() {
 	}.Main())
 }
 
+// aboutWitnesses is said in comments, so that what is printed can be pasted as it is.
+const aboutWitnesses = `# The one witness above is this log's own clock: it says when, and not that others see the same.
+# With witnesses that others run, add to the log's configuration
+#   witnesses:
+#     - url: https://witness.one.example
+#       keys: [what "sotto-witness create" printed there, both lines]
+#   quorum: 2
+# and to trust files, in the place of the clock, all their keys under witnesses and the same quorum.
+`
+
 // create makes a new log and refuses a directory in use: a log's identity must
 // not spring into being because a path was wrong.
 func create(args []string, stdout, stderr io.Writer) int {
@@ -70,6 +80,6 @@ func create(args []string, stdout, stderr io.Writer) int {
 	for _, w := range t.Witnesses {
 		fmt.Fprintf(stdout, "    - %s\n", w)
 	}
-	fmt.Fprintf(stdout, "  quorum: %d\n", t.Quorum)
+	fmt.Fprintf(stdout, "  quorum: %d\n%s", t.Quorum, aboutWitnesses)
 	return daemon.ExitOK
 }

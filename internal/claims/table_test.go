@@ -18,13 +18,17 @@ const never = "never, and the test that says so"
 
 // A test is named as a folder, a test function and, where an attack has a row
 // of its own, its id: `ohttp/gateway TestReplay/CR-15`.
-var testName = regexp.MustCompile("`([a-z0-9/]+) (Test[A-Za-z0-9_]+|Fuzz[A-Za-z0-9_]+)(?:/([A-Za-z0-9 .-]+))?`")
+var testName = regexp.MustCompile("`([a-z0-9/]+) (Test[A-Za-z0-9_]+|Fuzz[A-Za-z0-9_]+)(?:/([A-Za-z0-9 ./-]+))?`")
 
-// A row is a line of the README's table of who sees what.
+// A row is a line of the README's table of who sees what, or of another one with
+// tests behind its lines.
 type row struct{ party, never string }
 
-// whoSeesWhat returns the rows of the one table of page that has the column.
-func whoSeesWhat(page string) []row {
+func whoSeesWhat(page string) []row { return column(page, never) }
+
+// column returns the first cell and that of the named column of each row of the
+// one table of page that has it.
+func column(page, name string) []row {
 	var rows []row
 	column := -1
 	for line := range strings.Lines(page) {
@@ -35,11 +39,11 @@ func whoSeesWhat(page string) []row {
 		cells := strings.Split(strings.Trim(line, "|"), "|")
 		for i := range cells {
 			cells[i] = strings.TrimSpace(cells[i])
-			if strings.EqualFold(cells[i], never) {
+			if strings.EqualFold(cells[i], name) {
 				column = i
 			}
 		}
-		if column < 0 || column >= len(cells) || strings.EqualFold(cells[column], never) || strings.Trim(cells[column], ":-") == "" {
+		if column < 0 || column >= len(cells) || strings.EqualFold(cells[column], name) || strings.Trim(cells[column], ":-") == "" {
 			continue
 		}
 		rows = append(rows, row{cells[0], cells[column]})
@@ -64,6 +68,26 @@ func TestNeverHasATest(t *testing.T) {
 			if !testName.MatchString(claim) {
 				t.Errorf("%s: no test named behind %q", r.party, strings.TrimSpace(claim))
 			}
+		}
+		for _, m := range named {
+			if why := absent(t, m[1], m[2], m[3]); why != "" {
+				t.Errorf("%s: %s", r.party, why)
+			}
+		}
+	}
+}
+
+// TestOutagesHaveTests: what docs/operate.md says of each outage is held by tests
+// that exist.
+func TestOutagesHaveTests(t *testing.T) {
+	rows := column(read(t, operate), "tests that say so")
+	if len(rows) < 8 {
+		t.Fatalf("%d outages in %s", len(rows), operate)
+	}
+	for _, r := range rows {
+		named := testName.FindAllStringSubmatch(r.never, -1)
+		if len(named) == 0 || len(named) != strings.Count(r.never, "`")/2 || !strings.HasPrefix(r.party, "DS-07/") {
+			t.Errorf("%s: %q", r.party, r.never)
 		}
 		for _, m := range named {
 			if why := absent(t, m[1], m[2], m[3]); why != "" {

@@ -28,9 +28,9 @@ func New() *cobra.Command {
 		Use:   "sotto-lab",
 		Short: "Run the whole of Sotto on this machine, offline, on SIMULATED hardware",
 		Long: `Starts two relays, a gateway, a router, three nodes with a TPM in software, an
-engine with a tiny model, a publisher and a local OpenAI-compatible proxy, one
-process each, and shows where each listens and what it may see. Stays until
-Ctrl-C and leaves no process behind.
+engine with a tiny model, three witnesses, a publisher and a local
+OpenAI-compatible proxy, one process each, and shows where each listens and what
+it may see. Stays until Ctrl-C and leaves no process behind.
 
   sotto-lab                           then: sotto-lab chat, sotto-lab verify
   sotto-lab --once "Why is the sky blue?"

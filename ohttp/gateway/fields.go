@@ -99,7 +99,7 @@ func routerPath(method, path string) bool {
 			return true
 		}
 		epoch, ok := strings.CutPrefix(path, "/v1/pack/")
-		return ok && decimal(epoch)
+		return ok && decimal(strings.TrimSuffix(epoch, "/delta"))
 	}
 	return false
 }

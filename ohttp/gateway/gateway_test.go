@@ -261,7 +261,11 @@ func TestForwardsBothWays(t *testing.T) {
 	if status, got := x.do(get, nil); status != 200 || got != "GET /v1/pack/12 0:" {
 		t.Errorf("GET: %d %q", status, got)
 	}
-	if n := x.metric("requests_total", codeOK); n != 8 {
+	get.Path = "/v1/pack/12/delta"
+	if status, got := x.do(get, nil); status != 200 || got != "GET /v1/pack/12/delta 0:" {
+		t.Errorf("GET: %d %q", status, got)
+	}
+	if n := x.metric("requests_total", codeOK); n != 9 {
 		t.Errorf("counted %v requests", n)
 	}
 	if x.logs.Len() > 0 {

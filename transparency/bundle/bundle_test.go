@@ -266,7 +266,7 @@ func TestLog(t *testing.T) {
 		"AT-46/hashes gone":                           {bundle.CodeInclusion, nil, func(b object) { at(entry(b), "inclusionProof").(object)["hashes"] = []any{} }},
 		"AT-46/hashes swapped":                        {bundle.CodeInclusion, nil, func(b object) { h := hashes(b); h[0], h[1] = h[1], h[0] }},
 		"AT-46/hash added":                            {bundle.CodeInclusion, nil, func(b object) { at(entry(b), "inclusionProof").(object)["hashes"] = append(hashes(b), hashes(b)[0]) }},
-		"AT-46/no checkpoint":                         {bundle.CodeFormat, nil, func(b object) { delete(at(entry(b), "inclusionProof").(object), "checkpoint") }},
+		"AT-46/no checkpoint":                         {bundle.CodeInclusion, nil, func(b object) { delete(at(entry(b), "inclusionProof").(object), "checkpoint") }},
 		"AT-46/checkpoint of another": {bundle.CodeInclusion, nil, func(b object) {
 			at(entry(b), "inclusionProof").(object)["checkpoint"] = at(newSigstore().proof([]byte("x"), 3, false), "checkpoint")
 		}},

@@ -81,8 +81,8 @@ func (c Config) Compose(e Epoch, nodes []Listing, policy *attestation.Policy) (*
 		if err != nil {
 			return nil, nil, err
 		}
-		pack.Add(n.Evidence)
-		s.Nodes = append(s.Nodes, statement.Node{ID: n.Record.NodeID, Model: uint16(model), Record: pack.Add(record)})
+		pack.AddCut(n.Evidence, attestation.Cuts(n.Evidence))
+		s.Nodes = append(s.Nodes, statement.Node{ID: n.Record.NodeID, Model: uint16(model), Record: pack.AddCut(record, n.Record.Cuts())})
 	}
 	slices.SortFunc(s.Nodes, func(a, b statement.Node) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return s, pack, nil

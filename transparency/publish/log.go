@@ -48,8 +48,9 @@ type Log struct {
 	keys   *Keys
 	disk   disk
 	tiles  *log.Log
-	trust  *transparency.Trust // what a note must satisfy before it leaves
-	cosign Cosign              // nil: the clock
+	trust  *transparency.Trust                   // what a note must satisfy before it leaves
+	cosign Cosign                                // nil: the clock
+	asked  func(*transparency.Checkpoint, error) // hears of each round of the witnesses; nil: nobody
 
 	mu      sync.Mutex // guards what follows
 	last    *statement.Statement
@@ -287,21 +288,37 @@ func (l *Log) checkpoint(ctx context.Context, now time.Time) ([]byte, *transpare
 		defer cancel()
 		note, err = l.cosign(ctx, note, own.Size, func(old uint64) ([][32]byte, error) { return l.tiles.ProveConsistency(ctx, old, own.Size) })
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("log: not cosigned: %w", err)
+	c, err := l.believed(note, err, own)
+	if l.cosign != nil && l.asked != nil {
+		l.asked(c, err)
 	}
-	c, err := l.trust.ParseCheckpoint(note)
 	if err != nil {
-		return nil, nil, fmt.Errorf("log: not cosigned: %w", err)
-	}
-	if c.Size != own.Size || c.Root != own.Root {
-		return nil, nil, fmt.Errorf("log: not cosigned: the witnesses' answer is about %d leaves, not %d", c.Size, own.Size)
+		return nil, nil, fmt.Errorf("log: %w: %w", errNotCosigned, err)
 	}
 	if err := l.tiles.Publish(ctx, note); err != nil {
 		l.broken = true
 		return nil, nil, err
 	}
 	return note, c, nil
+}
+
+// errNotCosigned says that nothing is wrong here: witnesses are missing, and there
+// is another round.
+var errNotCosigned = errors.New("not cosigned")
+
+// believed reads what the witnesses made of our note.
+func (l *Log) believed(note []byte, err error, own *transparency.Checkpoint) (*transparency.Checkpoint, error) {
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.trust.ParseCheckpoint(note)
+	if err != nil {
+		return nil, err
+	}
+	if c.Size != own.Size || c.Root != own.Root {
+		return nil, fmt.Errorf("the witnesses' answer is about %d leaves, not %d", c.Size, own.Size)
+	}
+	return c, nil
 }
 
 // Checkpoint signs the log as it is; the clock, if there is no witness, cosigns

@@ -23,6 +23,7 @@ import (
 	"github.com/sotto-project/sotto/internal/metrics"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
+	"github.com/sotto-project/sotto/transparency/witness/feed"
 )
 
 // Pauses between attempts to make a statement.
@@ -38,6 +39,7 @@ type Publisher struct {
 	policy *attestation.Policy
 	log    *Log
 	dialer *Dialer
+	feeder *feed.Feeder // nil where somebody else asks, or nobody
 	slog   *slog.Logger
 	reg    *prometheus.Registry
 	meters meters
@@ -56,6 +58,7 @@ type Publisher struct {
 	failures  int               // attempts since the last statement
 	fresh     map[uint64]int    // epoch to nodes that proved themselves at the last refresh
 	unlisted  map[string]string // node name to the code it was last refused with
+	wait      wait
 }
 
 // Open opens the log of cfg, which [CreateLog] has made, and reads the files
@@ -69,7 +72,11 @@ func Open(cfg Config, policy *attestation.Policy, log *slog.Logger) (*Publisher,
 	if err != nil {
 		return nil, err
 	}
-	return OpenWitnessed(cfg, policy, AskWitnesses(f, log), log)
+	p, err := OpenWitnessed(cfg, policy, AskWitnesses(f, log), log)
+	if err == nil {
+		p.feeder = f
+	}
+	return p, err
 }
 
 // OpenWitnessed is [Open] with somebody to ask the witnesses that cfg names. A
@@ -109,6 +116,7 @@ func OpenWitnessed(cfg Config, policy *attestation.Policy, cosign Cosign, log *s
 		verify: attestation.Verify, now: time.Now, live: map[uint64]*roster{}, unlisted: map[string]string{},
 	}
 	p.meters = newMeters(p.reg)
+	l.asked = p.countRound
 	if err := p.restore(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -187,6 +195,9 @@ func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
 // the log. It must run once.
 func (p *Publisher) Run(ctx context.Context) (err error) {
 	defer p.dialer.Close()
+	if p.feeder != nil {
+		defer p.feeder.Close()
+	}
 	defer func() { err = p.log.Close() }()
 	for ctx.Err() == nil {
 		p.step(ctx)
@@ -204,7 +215,11 @@ func (p *Publisher) Run(ctx context.Context) (err error) {
 func (p *Publisher) step(ctx context.Context) {
 	now := p.now()
 	if p.due(now) && !now.Before(p.retryAt) {
+		before := p.wait.rounds
 		p.try(ctx, now, false)
+		if p.wait.rounds > before {
+			p.askLater(p.retryAt) // who did not sign just now is not asked again at once
+		}
 	}
 	p.point(p.now())
 	if now = p.now(); now.Sub(p.refreshed) < p.cfg.Freshness {
@@ -243,7 +258,11 @@ func (p *Publisher) try(ctx context.Context, now time.Time, early bool) {
 	p.meters.failed.Inc()
 	p.retryAt = p.now().Add(p.retry())
 	p.failures++
-	if !errors.Is(err, errWaiting) && ctx.Err() == nil {
+	switch {
+	case errors.Is(err, errWaiting) || ctx.Err() != nil:
+	case errors.Is(err, errNotCosigned):
+		p.tellWaiting(err)
+	default:
 		p.slog.Error("no statement made", "error", err)
 	}
 }
@@ -300,7 +319,7 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 		return err
 	}
 	if len(a.members) == 0 {
-		return errors.New("no node could be listed")
+		return errNobody
 	}
 	patience := p.cfg.Patience
 	if begin.After(now) {
@@ -308,6 +327,12 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	}
 	if a.unreachable > 0 && now.Sub(a.since) < patience {
 		return errWaiting
+	}
+	if err := p.confirm(ctx, a); err != nil {
+		return err
+	}
+	if len(a.members) == 0 {
+		return errNobody
 	}
 	if outage {
 		gap := Epoch{Number: number - 1, NotBefore: last.NotAfter, NotAfter: start, Beacon: p.log.Beacon()}
@@ -317,6 +342,8 @@ func (p *Publisher) rotate(ctx context.Context, now time.Time, early bool) error
 	}
 	return p.publish(ctx, a, begin)
 }
+
+var errNobody = errors.New("no node could be listed")
 
 // errWaiting says that some nodes do not answer yet and there is time to wait.
 var errWaiting = errors.New("waiting for nodes that do not answer yet")
@@ -449,6 +476,11 @@ func (p *Publisher) point(now time.Time) {
 func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 	p.refreshed = now
 	note, cp, err := p.log.CheckpointContext(ctx, now)
+	if errors.Is(err, errNotCosigned) && ctx.Err() == nil {
+		p.tellWaiting(err)
+		p.askLater(p.now().Add(min(maxRetry, p.cfg.Freshness, firstRetry<<min(p.wait.rounds, 5))))
+		return
+	}
 	if err != nil {
 		p.slog.Error("no checkpoint made", "error", err)
 		if err := p.reload(now); err != nil {
@@ -456,6 +488,7 @@ func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 		}
 		return
 	}
+	p.meters.refreshed.Store(cp.Time.Unix())
 	items := p.collect(ctx, cp)
 	if ctx.Err() != nil {
 		return
@@ -473,5 +506,4 @@ func (p *Publisher) refresh(ctx context.Context, now time.Time) {
 		list = nil
 	}
 	p.board.Refresh(note, list, p.cfg.Freshness/4)
-	p.meters.refreshed.Store(cp.Time.Unix())
 }

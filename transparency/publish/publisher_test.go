@@ -294,6 +294,124 @@ func TestEarlyEpoch(t *testing.T) {
 	w.whole(4, 2)
 }
 
+// key is the first byte of a node's request key in an epoch: the number of its boot.
+func (w *world) key(epoch uint64, node int) (boot byte, listed bool) {
+	w.t.Helper()
+	_, b, _ := w.get("/v1/statement/" + name2(epoch))
+	s, err := statement.ParseSigned(b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	st, _, err := s.Verify(w.p.Trust())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, b, _ = w.get("/v1/pack/" + name2(epoch))
+	pack, err := statement.ParsePack(b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	row, listed := st.Node(w.nodes[node].id())
+	if !listed {
+		return 0, false
+	}
+	r, _, err := pack.Node(row)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r.REK[0], true
+}
+
+// TestNodesJoinAtTheNextEpoch: a node that comes while an epoch runs changes
+// nothing about it, and is listed in the next statement.
+func TestNodesJoinAtTheNextEpoch(t *testing.T) {
+	w := newWorld(t, 3)
+	w.nodes[2].set(true, "")
+	w.step(0)
+	w.step(10 * time.Second)
+	first := w.whole(1, 2)
+	w.nodes[2].set(false, "")
+	for range 49 {
+		w.step(time.Minute)
+		w.whole(1, 2)
+	}
+	w.step(first.NotAfter.Sub(w.clock))
+	w.whole(2, 3)
+}
+
+// TestADeathIsNotANewEpoch: one node of three dies. The epoch stays, without its
+// freshness evidence, so that clients draw the others; the next statement does not list it.
+func TestADeathIsNotANewEpoch(t *testing.T) {
+	t.Run("DS-07/one node of many", func(t *testing.T) {
+		w := newWorld(t, 3)
+		w.step(0)
+		first := w.whole(1, 3)
+		w.nodes[1].set(true, "")
+		for range 10 {
+			w.step(time.Minute)
+			_, b, _ := w.get("/v1/freshness")
+			f, err := statement.ParseFreshness(b)
+			if err != nil || len(f.Items) != 2 || w.latest().Epoch != 1 {
+				t.Fatalf("%d items in epoch %d, %v", len(f.Items), w.latest().Epoch, err)
+			}
+		}
+		w.step(first.NextPublic.Sub(w.clock)) // waits for it a while
+		w.step(10 * time.Second)
+		w.step(first.NotAfter.Sub(w.clock))
+		w.whole(2, 2)
+	})
+}
+
+// TestRebootIsListedAtTheNextStatement: what stands in for a standby key. The keys
+// of a boot end with it, so none can be listed ahead; a node that is back before the
+// next statement is made is in it with the key of its new boot.
+func TestRebootIsListedAtTheNextStatement(t *testing.T) {
+	t.Run("back before the statement", func(t *testing.T) {
+		w := newWorld(t, 3)
+		w.step(0)
+		first := w.whole(1, 3)
+		w.step(40 * time.Minute)
+		w.nodes[1].restart()
+		w.step(first.NextPublic.Sub(w.clock))
+		if boot, ok := w.key(1, 1); !ok || boot != 0 {
+			t.Error("the statement in force changed")
+		}
+		if boot, ok := w.key(2, 1); !ok || boot != 1 {
+			t.Errorf("listed with the key of boot %d, %v", boot, ok)
+		}
+		w.step(first.NotAfter.Sub(w.clock))
+		w.whole(2, 3)
+	})
+	t.Run("while the statement waits for others", func(t *testing.T) {
+		w := newWorld(t, 3)
+		w.nodes[2].set(true, "")
+		w.step(0) // two have answered
+		w.nodes[0].restart()
+		w.step(5 * time.Second)
+		w.nodes[2].set(false, "")
+		w.step(time.Second)
+		w.whole(1, 3)
+		if boot, ok := w.key(1, 0); !ok || boot != 1 {
+			t.Errorf("listed with the key of boot %d, %v, which is lost", boot, ok)
+		}
+	})
+	t.Run("after the statement", func(t *testing.T) {
+		w := newWorld(t, 3)
+		w.step(0)
+		first := w.whole(1, 3)
+		w.step(first.NextPublic.Sub(w.clock))
+		w.nodes[1].restart() // its key of epoch 2 is lost, and listed
+		w.step(first.NotAfter.Sub(w.clock))
+		_, b, _ := w.get("/v1/freshness")
+		if f, err := statement.ParseFreshness(b); err != nil || w.latest().Epoch != 2 || len(f.Items) != 2 {
+			t.Errorf("epoch %d, %v: it must not prove itself", w.latest().Epoch, err)
+		}
+		w.step(50 * time.Minute)
+		w.step(10 * time.Minute)
+		w.whole(3, 3)
+	})
+}
+
 // A crash between any two steps: what was public stays so, and it goes on.
 func TestRestart(t *testing.T) {
 	w := newWorld(t, 3)

@@ -52,14 +52,16 @@ func (r *roster) listings() []Listing {
 }
 
 // An attempt gathers the nodes of the next epoch, over one checkpoint, while
-// some may not answer yet. Those that did are not asked twice: they would make
-// new keys each time.
+// some may not answer yet. Those that did are asked once more before they are
+// listed, if that was in an earlier round: one that was started anew since has
+// other keys now.
 type attempt struct {
 	epoch       uint64
 	since       time.Time // first answer
 	checkpoint  *transparency.Checkpoint
 	members     map[string]*member // by node name
 	unreachable int
+	rounds      int
 }
 
 func (a *attempt) sorted() []*member {
@@ -129,10 +131,37 @@ func (p *Publisher) ask(ctx context.Context, epoch uint64, now time.Time) (*atte
 		}
 		a.members[n.Name] = got[i]
 	}
+	a.rounds++
 	if a.since.IsZero() && len(a.members) > 0 {
 		a.since = now
 	}
 	return a, nil
+}
+
+// confirm asks those that answered in an earlier round again. A node that still
+// has its keys says the same; one that lost them, and is back, is listed with those
+// of its new boot. One that does not answer now may have them still, and stays.
+func (p *Publisher) confirm(ctx context.Context, a *attempt) error {
+	if a.rounds < 2 {
+		return nil
+	}
+	had := a.sorted()
+	got, errs := make([]*member, len(had)), make([]error, len(had))
+	each(len(had), func(i int) { got[i], errs[i] = p.admit(ctx, had[i].node, a) })
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for i, m := range had {
+		switch code := codeOf(errs[i]); {
+		case errs[i] == nil && got[i].record.NodeID == m.record.NodeID:
+			a.members[m.node.Name] = got[i]
+		case errs[i] != nil && (code == "node.unreachable" || code == "node.unavailable"):
+		default: // refused now, or another machine: the next statement may list it
+			p.note(m.node.Name, errs[i])
+			delete(a.members, m.node.Name)
+		}
+	}
+	return nil
 }
 
 func (a *attempt) holds(id [32]byte) (name string) {

@@ -18,9 +18,11 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/sotto-project/sotto/internal/metrics"
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
 	"github.com/sotto-project/sotto/transparency/tiles"
+	"github.com/sotto-project/sotto/transparency/witness/feed"
 )
 
 // fakeWitnesses are independent witnesses in one place: each remembers the tree
@@ -33,6 +35,7 @@ type fakeWitnesses struct {
 	change func([]byte) []byte // what a feeder gone wrong returns
 	upTo   uint64              // size from which on nobody is there; 0: none
 	asked  int
+	why    func(up int) error // what is said below the quorum
 }
 
 type fakeWitness struct {
@@ -107,6 +110,9 @@ func (ws *fakeWitnesses) cosign(ctx context.Context, note []byte, size uint64, p
 		up++
 	}
 	if up < ws.quorum {
+		if ws.why != nil {
+			return nil, ws.why(up)
+		}
 		return nil, errors.New("witness: no quorum")
 	}
 	if ws.change != nil {
@@ -427,4 +433,67 @@ func check2(t *testing.T, l *Log) {
 			t.Errorf("epoch %d: %v", e, err)
 		}
 	}
+}
+
+// TestWaitingIsTold: DS-07: who is waited for is said once, again each minute, and
+// when it is over; the rounds are counted.
+func TestWaitingIsTold(t *testing.T) {
+	t.Run("DS-07", func(t *testing.T) {
+		ws := newWitnesses(t, 3, 2)
+		ws.why = func(up int) error {
+			return &feed.QuorumError{Signed: up, Quorum: 2, Failed: []*feed.WitnessError{{Name: "w0.example", Err: feed.ErrUnreachable}, {Name: "w1.example", Err: feed.ErrRefused}}}
+		}
+		w := newWitnessedWorld(t, 2, ws)
+		w.step(time.Second)
+		w.whole(1, 2)
+		if got := w.metric("witnesses_signed"); got != "3" {
+			t.Errorf("%s witnesses", got)
+		}
+		at := w.metric("checkpoint_timestamp_seconds")
+		ws.down(1)
+		w.step(time.Minute)
+		w.whole(1, 2) // one of three: nothing happens
+		if got := w.metric("witnesses_signed"); got != "2" || w.metric("cosignings_failed_total") != "0" || w.metric("checkpoint_timestamp_seconds") == at {
+			t.Errorf("%s witnesses", got)
+		}
+		ws.down(2)
+		w.log.Reset()
+		at = w.metric("checkpoint_timestamp_seconds")
+		_, note, _ := w.get("/v1/checkpoint")
+		begun := w.clock
+		for w.clock.Sub(begun) < 10*time.Minute {
+			w.step(w.p.pause(w.clock))
+			if p := w.p.pause(w.clock); p > maxRetry {
+				t.Errorf("pause of %v", p)
+			}
+		}
+		told := strings.Count(w.log.String(), `msg="waiting for witnesses" signed="1 of 2: w0.example: unreachable; w1.example: refused"`)
+		if told < 9 || told > 11 || strings.Contains(w.log.String(), "no checkpoint made") || strings.Contains(w.log.String(), "no statement made") {
+			t.Errorf("told %d times in ten minutes: %s", told, w.log)
+		}
+		if w.metric("witnesses_signed") != "1" || w.metric("cosignings_failed_total") == "0" || w.metric("checkpoint_timestamp_seconds") != at {
+			t.Error("the rounds are not counted")
+		}
+		if _, now, _ := w.get("/v1/checkpoint"); !bytes.Equal(now, note) || w.latest().Epoch != 1 {
+			t.Error("what was served is served no more, or something new is")
+		}
+		ws.down(0)
+		w.step(maxRetry)
+		w.whole(1, 2)
+		if !strings.Contains(w.log.String(), `msg="the quorum signs again" after=9m`) {
+			t.Errorf("%s", w.log)
+		}
+	})
+}
+
+// metric reads one instrument as a scraper does.
+func (w *world) metric(name string) string {
+	rec := httptest.NewRecorder()
+	metrics.Handler(w.p.reg).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(rec.Body.String()) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "sotto_publisher_"+name+" "); ok {
+			return v
+		}
+	}
+	return "absent"
 }

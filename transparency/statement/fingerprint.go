@@ -26,7 +26,7 @@ var words string
 
 // Fingerprint is what two people read to each other to find out whether they
 // see the same world: words for a log's origin, an epoch and its statement.
-// Their checkpoints may differ in size. Section 9 of docs/spec/statement.md.
+// Their checkpoints may differ in size. Section 9 of docs/spec/epoch.md.
 func Fingerprint(origin string, epoch uint64, leafHash [32]byte) []string {
 	in := append([]byte(origin), 0)
 	in = binary.BigEndian.AppendUint64(in, epoch)

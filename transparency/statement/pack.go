@@ -20,34 +20,93 @@ const (
 	maxObjects       = 1 << 17
 )
 
-// A Pack carries what a statement names by hash: node records, and the epoch
-// evidence those name. It is the same for all and fetched whole, or through
-// OHTTP, so that fetching says nothing about the nodes one is about to use. It
-// is not signed: every object is found by its hash, and Checkpoint verifies
-// under the reader's own Trust.
+// A Pack carries what a statement names by hash: node records, the epoch
+// evidence those name, and release files. It is the same for all and fetched
+// whole, or through OHTTP, so that fetching says nothing about the nodes one is
+// about to use. It is not signed: every object is found by its hash, and
+// Checkpoint verifies under the reader's own Trust.
+//
+// What many nodes have in common, or one node has in every epoch (certificate
+// chains, revocation lists, event logs), is in it once: a large object can be a
+// rope, a list of other objects whose bytes in that order are its own.
 type Pack struct {
 	Epoch      uint64
 	Checkpoint []byte // the note, of an earlier epoch, over which all epoch evidence was quoted
-	objects    map[[32]byte][]byte
+	objects    map[[32]byte]object
 }
 
+// An object has bytes of its own, or is made of others that have.
+type object struct {
+	data  []byte
+	parts [][32]byte
+}
+
+// Kinds of objects as they are written.
+const (
+	objectData = 0
+	objectRope = 1
+	objectKept = 2 // in a delta: what the pack of the epoch before has
+)
+
+// maxParts is the most objects that a rope is made of.
+const maxParts = 255
+
 // Add puts an object in and returns its hash.
-func (p *Pack) Add(object []byte) [32]byte {
+func (p *Pack) Add(b []byte) [32]byte {
 	if p.objects == nil {
-		p.objects = map[[32]byte][]byte{}
+		p.objects = map[[32]byte]object{}
 	}
-	d := Digest(object)
-	p.objects[d] = object
+	d := Digest(b)
+	p.objects[d] = object{data: b}
+	return d
+}
+
+// AddCut puts an object in, cut at these offsets, which must ascend, and returns
+// its hash. It is found as if it were there in one piece.
+func (p *Pack) AddCut(b []byte, cuts []int) [32]byte {
+	if len(cuts) == 0 || len(cuts) >= maxParts {
+		return p.Add(b)
+	}
+	var o object
+	from := 0
+	for _, to := range append(slices.Clone(cuts), len(b)) {
+		if to <= from || to > len(b) {
+			return p.Add(b) // not what was asked for, and right all the same
+		}
+		o.parts = append(o.parts, p.Add(b[from:to]))
+		from = to
+	}
+	d := Digest(b)
+	if _, whole := p.objects[d]; !whole {
+		p.objects[d] = o
+	}
 	return d
 }
 
 // Object returns the object with this hash. The bytes are not to be changed.
 func (p *Pack) Object(hash [32]byte) ([]byte, bool) {
 	o, ok := p.objects[hash]
-	return o, ok
+	if !ok || o.parts == nil {
+		return o.data, ok
+	}
+	size := 0
+	for _, h := range o.parts {
+		part := p.objects[h]
+		if size += len(part.data); part.data == nil || size > MaxObjectSize {
+			return nil, false // missing, or a rope of ropes
+		}
+	}
+	b := make([]byte, 0, size)
+	for _, h := range o.parts {
+		b = append(b, p.objects[h].data...)
+	}
+	if Digest(b) != hash { // a rope's name is a claim until here
+		return nil, false
+	}
+	return b, true
 }
 
-// Len is the number of objects.
+// Len is the number of objects, parts of others included.
 func (p *Pack) Len() int { return len(p.objects) }
 
 // Node returns the record that n names and the epoch evidence which that names.
@@ -55,7 +114,7 @@ func (p *Pack) Len() int { return len(p.objects) }
 // proves it is for attestation to say. Refusals: [transparency.CodePackMissing],
 // [transparency.CodeStatement].
 func (p *Pack) Node(n Node) (r *Record, evidence []byte, err error) {
-	raw, ok := p.objects[n.Record]
+	raw, ok := p.Object(n.Record)
 	if !ok {
 		return nil, nil, transparency.Refuse(transparency.CodePackMissing, "the pack of epoch %d has no record of node %x", p.Epoch, n.ID[:8])
 	}
@@ -65,7 +124,7 @@ func (p *Pack) Node(n Node) (r *Record, evidence []byte, err error) {
 	if r.NodeID != n.ID || r.Epoch != p.Epoch {
 		return nil, nil, malformed("the record of node %x, epoch %d, is of %x, %d", n.ID[:8], p.Epoch, r.NodeID[:8], r.Epoch)
 	}
-	if evidence, ok = p.objects[r.EvidenceDigest]; !ok {
+	if evidence, ok = p.Object(r.EvidenceDigest); !ok {
 		return nil, nil, transparency.Refuse(transparency.CodePackMissing, "the pack of epoch %d has no evidence of node %x", p.Epoch, n.ID[:8])
 	}
 	return r, evidence, nil
@@ -77,27 +136,64 @@ func (p *Pack) Node(n Node) (r *Record, evidence []byte, err error) {
 //	    uint8  version = 1;
 //	    uint64 epoch;
 //	    opaque checkpoint<0..2^16-1>;
-//	    Object objects[rest];          /* opaque<1..2^25> each, prefixed by uint32 */
+//	    Object objects[rest];
 //	} Pack;
 //
-// Objects ascend by their SHA-256, which is not written: it follows.
-func (p *Pack) Append(b []byte) ([]byte, error) {
+//	struct {
+//	    uint8 kind;
+//	    select (kind) {
+//	        case 0: opaque data<1..2^25>;        /* prefixed by uint32 */
+//	        case 1: opaque hash[32];             /* a rope: of all its parts' bytes */
+//	                Hash   parts<1..255>;        /* opaque[32] each, prefixed by their number, uint8 */
+//	        case 2: opaque hash[32];             /* in deltas only: data of the pack before */
+//	    };
+//	} Object;
+//
+// Objects ascend by their hashes; that of data is not written, for it follows.
+func (p *Pack) Append(b []byte) ([]byte, error) { return p.append(b, nil) }
+
+// AppendDelta prints what p has and old, the pack of the epoch before, has not:
+// where the bytes of an object are in both it says so by their hash.
+// [ParseDelta] makes p of it again.
+func (p *Pack) AppendDelta(b []byte, old *Pack) ([]byte, error) {
+	if old == nil || old.Epoch+1 != p.Epoch {
+		return nil, malformed("pack: no delta to a pack that is not of the epoch before %d", p.Epoch)
+	}
+	return p.append(b, old)
+}
+
+func (p *Pack) append(b []byte, old *Pack) ([]byte, error) {
 	size := 16 + len(p.Checkpoint)
 	for _, o := range p.objects {
-		size += 4 + len(o)
-		if len(o) == 0 || len(o) > MaxObjectSize {
-			return nil, malformed("pack: object of %d bytes", len(o))
+		size += 38 + len(o.data) + 32*len(o.parts)
+		if o.parts == nil && (len(o.data) == 0 || len(o.data) > MaxObjectSize) {
+			return nil, malformed("pack: object of %d bytes", len(o.data))
 		}
 	}
 	if size > MaxPackSize || len(p.objects) > maxObjects {
 		return nil, malformed("pack: %d objects, %d bytes", len(p.objects), size)
 	}
-	w := cryptobyte.NewBuilder(make([]byte, 0, size))
+	w := cryptobyte.NewBuilder(nil)
 	w.AddUint8(version)
 	w.AddUint64(p.Epoch)
 	addOpaque16(w, p.Checkpoint)
 	for _, h := range slices.SortedFunc(maps.Keys(p.objects), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }) {
-		addOpaque32(w, p.objects[h])
+		o := p.objects[h]
+		switch {
+		case o.parts != nil:
+			w.AddUint8(objectRope)
+			w.AddBytes(h[:])
+			w.AddUint8(uint8(len(o.parts)))
+			for _, part := range o.parts {
+				w.AddBytes(part[:])
+			}
+		case old != nil && old.objects[h].data != nil:
+			w.AddUint8(objectKept)
+			w.AddBytes(h[:])
+		default:
+			w.AddUint8(objectData)
+			addOpaque32(w, o.data)
+		}
 	}
 	out, err := w.Bytes()
 	if err != nil {
@@ -108,25 +204,76 @@ func (p *Pack) Append(b []byte) ([]byte, error) {
 
 // ParsePack reads exactly one pack. Objects share b's memory. Refusal:
 // [transparency.CodeStatement].
-func ParsePack(b []byte) (*Pack, error) {
-	p, r := &Pack{objects: map[[32]byte][]byte{}}, cryptobyte.String(b)
+func ParsePack(b []byte) (*Pack, error) { return parsePack(b, nil) }
+
+// ParseDelta reads exactly one delta and fills in what it says old has: the
+// result is the whole pack. Refusals: [transparency.CodeStatement], and
+// [transparency.CodePackMissing] where old lacks something.
+func ParseDelta(b []byte, old *Pack) (*Pack, error) {
+	if old == nil {
+		return nil, malformed("pack: a delta to nothing")
+	}
+	p, err := parsePack(b, old)
+	if err == nil && p.Epoch != old.Epoch+1 {
+		err = malformed("pack: a delta for epoch %d to the pack of epoch %d", p.Epoch, old.Epoch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func parsePack(b []byte, old *Pack) (*Pack, error) {
+	p, r := &Pack{objects: map[[32]byte]object{}}, cryptobyte.String(b)
 	var ver uint8
 	if len(b) > MaxPackSize || !r.ReadUint8(&ver) || ver != version || !r.ReadUint64(&p.Epoch) || !readOpaque16(&r, &p.Checkpoint) {
 		return nil, malformed("pack: version, size or head")
 	}
 	var last [32]byte
 	for !r.Empty() {
-		var o []byte
-		if !readOpaque32(&r, &o) || len(o) == 0 || len(o) > MaxObjectSize || len(p.objects) == maxObjects {
+		var kind uint8
+		var o object
+		var h [32]byte
+		ok := len(p.objects) < maxObjects && r.ReadUint8(&kind)
+		switch {
+		case ok && kind == objectData:
+			if ok = readOpaque32(&r, &o.data) && len(o.data) > 0 && len(o.data) <= MaxObjectSize; ok {
+				h = Digest(o.data)
+			}
+		case ok && kind == objectRope:
+			o.parts, ok = readRope(&r, &h)
+		case ok && kind == objectKept && old != nil:
+			if ok = r.CopyBytes(h[:]); ok {
+				if o.data = old.objects[h].data; o.data == nil {
+					return nil, transparency.Refuse(transparency.CodePackMissing, "the pack of epoch %d has no object %x, which a delta says it has", old.Epoch, h[:8])
+				}
+			}
+		default:
+			ok = false
+		}
+		if !ok {
 			return nil, malformed("pack: object %d", len(p.objects))
 		}
-		h := Digest(o)
 		if len(p.objects) > 0 && bytes.Compare(last[:], h[:]) >= 0 {
 			return nil, malformed("pack: order of objects")
 		}
 		p.objects[h], last = o, h
 	}
 	return p, nil
+}
+
+func readRope(r *cryptobyte.String, h *[32]byte) ([][32]byte, bool) {
+	var n uint8
+	if !r.CopyBytes(h[:]) || !r.ReadUint8(&n) || n == 0 {
+		return nil, false
+	}
+	parts := make([][32]byte, n)
+	for i := range parts {
+		if !r.CopyBytes(parts[i][:]) {
+			return nil, false
+		}
+	}
+	return parts, true
 }
 
 // A Freshness is the newest freshness evidence of all nodes, quoted over one

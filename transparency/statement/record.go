@@ -36,6 +36,13 @@ type Price struct {
 // A Claim is something the operator says about a node that nothing proves.
 type Claim struct{ Name, Value string }
 
+// Cuts is where [Pack.AddCut] should cut the printed record: its key is in the
+// evidence, too.
+func (r *Record) Cuts() []int {
+	const before = 1 + 32 + 8 + 2
+	return []int{before, before + len(r.REK)}
+}
+
 // Append prints r after b:
 //
 //	struct {

@@ -4,7 +4,7 @@
 // Package statement is the codec of what everybody is told alike: the epoch
 // statement, which is a leaf of the log at index = epoch; the node records it
 // names by hash; the content-addressed pack that carries records and evidence;
-// and the list of freshness evidence. docs/spec/statement.md has the bytes.
+// and the list of freshness evidence. docs/spec/epoch.md has the bytes.
 //
 // It is pure. It accepts one spelling of each value: print(parse(x)) == x. Keys
 // in a statement are bytes with ids in them that only their users parse, and

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write testdata/vectors/statement-v1.jso
 
 const vectorFile = "testdata/vectors/statement-v1.json"
 
-// vectors is the file for other implementations; docs/spec/statement.md says
+// vectors is the file for other implementations; docs/spec/epoch.md says
 // how to use it.
 type vectors struct {
 	Source  string             `json:"source"`
@@ -54,7 +54,7 @@ type verification struct {
 func makeVectors(t *testing.T) *vectors {
 	l := standard(t)
 	v := &vectors{
-		Source: "docs/spec/statement.md, Section 8; made by go test ./transparency/statement -run Vectors -update",
+		Source: "docs/spec/epoch.md, Section 8; made by go test ./transparency/statement -run Vectors -update",
 		Keys:   `Ed25519 seeds are SHA-256("test key " || name) with the name of the key; ML-DSA-44 seeds SHA-256("test ml-dsa key " || name)`,
 		Trust:  *l.trust(),
 	}

@@ -354,6 +354,28 @@ func (e *Evidence) count(k Kind) (n int) {
 	return n
 }
 
+// Static is where, in the printed evidence, the certificates and the manifests
+// stand, answers about both included: offsets of the first byte and of the one
+// after the last. What devices report anew each time comes after them.
+func (e *Evidence) Static() (certificates, manifests [2]int) {
+	at := len(magic) + 2
+	certificates[0] = at
+	for _, c := range e.Certificates {
+		at += 4 + len(c.DER) + len(c.OCSP)
+	}
+	certificates[1] = at
+	at++
+	manifests[0] = at
+	for _, m := range e.Manifests {
+		at += 4 + len(m.SWID)
+		for _, a := range m.OCSP {
+			at += 2 + len(a)
+		}
+	}
+	manifests[1] = at
+	return certificates, manifests
+}
+
 // Append prints the evidence after dst. It fails where [Evidence.Check] does.
 func (e *Evidence) Append(dst []byte) ([]byte, error) {
 	if err := e.Check(); err != nil {

@@ -1,0 +1,70 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client_test
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sotto-project/sotto/client/internal/clienttest"
+	"github.com/sotto-project/sotto/transparency/statement"
+)
+
+// TestPackOfTheNextEpoch: a client that goes on fetches what is new, and the
+// whole where that is not to be had or is wrong.
+func TestPackOfTheNextEpoch(t *testing.T) {
+	lie := func() []byte {
+		b, err := (&statement.Pack{Epoch: 2, Checkpoint: []byte("no note")}).Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}()
+	for name, c := range map[string]struct {
+		delta http.HandlerFunc // nil: honest
+		asked []string
+	}{
+		"fetched":        {nil, []string{"/v1/pack/1", "/v1/pack/2/delta"}},
+		"not there":      {says(404, ""), []string{"/v1/pack/1", "/v1/pack/2/delta", "/v1/pack/2"}},
+		"noise":          {says(200, "noise"), []string{"/v1/pack/1", "/v1/pack/2/delta", "/v1/pack/2"}},
+		"of other bytes": {says(200, string(lie)), []string{"/v1/pack/1", "/v1/pack/2/delta", "/v1/pack/2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := clienttest.Start(t, 3)
+			var mu sync.Mutex
+			var asked []string
+			w.Router.Intercept(func(honest http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(r.URL.Path, "/v1/pack/") {
+						mu.Lock()
+						asked = append(asked, r.URL.Path)
+						mu.Unlock()
+						if c.delta != nil && strings.HasSuffix(r.URL.Path, "/delta") {
+							io.Copy(io.Discard, r.Body)
+							c.delta(rw, r)
+							return
+						}
+					}
+					honest.ServeHTTP(rw, r)
+				})
+			})
+			cl := w.Client()
+			mustAsk(t, cl)
+			w.Epoch(time.Now().Add(-time.Second), time.Hour)
+			if _, err := cl.Verify(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mustAsk(t, cl)
+			if !slices.Equal(asked, c.asked) {
+				t.Errorf("asked for %v, want %v", asked, c.asked)
+			}
+		})
+	}
+}
