@@ -45,7 +45,7 @@ type Config struct {
 	// Releases judges releases that statements name; nil leaves them unjudged.
 	Releases Releases
 	// ReleaseLog is where entries under our identity are looked for, Own the
-	// digests that are ours; nil: not looked for.
+	// digests that are ours, as the log has them; nil: not looked for.
 	ReleaseLog ReleaseLog
 	Own        [][32]byte
 
@@ -180,6 +180,9 @@ func (a *Auditor) Step(ctx context.Context) error {
 		a.fresh(ctx)
 	}
 	a.watchReleases(ctx)
+	if a.broken != nil {
+		return &aheadError{a.broken}
+	}
 	a.conditions(best)
 	if err := a.commit(nil, nil); err != nil {
 		return err

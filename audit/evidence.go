@@ -4,9 +4,7 @@
 package audit
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,6 +50,7 @@ func (a *Auditor) judge(ctx context.Context, st *statement.Statement) *judged {
 		j.missing = len(j.tampered) == 0
 		return j
 	}
+	j.view.Released = a.allowed(ctx, st, at)
 	j.codes, j.details = make([]string, len(st.Nodes)), make([]string, len(st.Nodes))
 	roster.Each(len(st.Nodes), func(i int) {
 		c, err := j.view.EpochCase(st.Nodes[i])
@@ -168,7 +167,7 @@ func (a *Auditor) fresh(ctx context.Context) {
 		return
 	}
 	v := *view
-	v.Freshness, v.FreshPoint = list, point
+	v.Freshness, v.FreshPoint, v.Released = list, point, a.allowed(ctx, v.Statement, now)
 	rows := v.Statement.Nodes
 	bad := make([]string, len(rows))
 	roster.Each(len(rows), func(i int) {
@@ -212,28 +211,4 @@ func (a *Auditor) freshList(ctx context.Context) (best *statement.Freshness, poi
 		}
 	}
 	return best, point
-}
-
-// forkFile prints two signed things that contradict each other in the format of
-// fork evidence: anybody who trusts the same keys can check it. kind is roots,
-// trees, order or statements.
-func forkFile(kind string, p *proven, first, second []byte) []byte {
-	if (kind == "roots" || kind == "statements") && bytes.Compare(first, second) > 0 {
-		first, second = second, first
-	}
-	b := []byte("sotto-fork-evidence/v1\nkind " + kind + "\n")
-	if p != nil {
-		b = append(b, "root "+base64.StdEncoding.EncodeToString(p.root[:])+"\n"...)
-		for _, h := range p.proof {
-			b = append(b, "hash "+base64.StdEncoding.EncodeToString(h[:])+"\n"...)
-		}
-	}
-	for i, body := range [][]byte{first, second} {
-		if kind == "statements" {
-			body = []byte(base64.StdEncoding.EncodeToString(body))
-		}
-		b = fmt.Appendf(b, "%s %d\n", []string{"first", "second"}[i], len(body))
-		b = append(append(b, body...), '\n')
-	}
-	return b
 }

@@ -5,9 +5,14 @@ package audit
 
 import (
 	"bytes"
+	"context"
+	"io/fs"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/roster/rostertest"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
@@ -172,4 +177,45 @@ func TestReplacedPolicyIsTold(t *testing.T) {
 	r.cfg.Policy = nil
 	r.open().mustStep().want(PolicyChanged)
 	r.open().mustStep().want()
+}
+
+// published is a folder of one release, as a fake has it.
+type published struct {
+	digest  [32]byte
+	release *release.Release
+}
+
+func (p published) Release(_ context.Context, d [32]byte, _ time.Time) (*Release, error) {
+	if d != p.digest {
+		return nil, fs.ErrNotExist
+	}
+	return &Release{Name: p.release.Tag, Verified: p.release}, nil
+}
+
+// TestReleasesRestrictNodes: where release files are given, a node that runs what
+// no named release has is refused, though the auditor's policy allows its image.
+func TestReleasesRestrictNodes(t *testing.T) {
+	t.Run("AT-42 the statement names no release", func(t *testing.T) {
+		r, _, _ := nodes(t, nil)
+		r.cfg.Releases = published{}
+		r.mustStep()
+		if s := r.a.state; s.Totals.NodesRefused != 4 || !slices.Equal(slices.Compact(slices.Sorted(maps.Values(s.Refused))), []string{"log.absent"}) {
+			t.Errorf("%+v, %v", s.Totals, s.Refused)
+		}
+	})
+	r, _, _ := nodes(t, nil)
+	st := &statement.Statement{Releases: []statement.Release{{Digest: [32]byte{9}, Name: "x"}}}
+	r.cfg.Releases = published{[32]byte{9}, &release.Release{Tag: "v1.0.0", Models: []release.Model{{Weights: [32]byte{1}, ModelManifest: release.ModelManifest{Name: "toy"}}}}}
+	r.open()
+	if got := r.a.allowed(t.Context(), st, r.now); got == nil || len(got.Models) != 1 {
+		t.Errorf("%+v", got)
+	}
+	st.Releases[0].Digest[0]++
+	if got := r.a.allowed(t.Context(), st, r.now); got == nil || len(got.Models)+len(got.Images) != 0 {
+		t.Errorf("a release that is not there allows %+v", got)
+	}
+	r.a.cfg.Releases = nil
+	if got := r.a.allowed(t.Context(), st, r.now); got != nil {
+		t.Errorf("nobody asked: %+v", got)
+	}
 }

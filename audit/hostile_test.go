@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/transparency/fork"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
-// evidence returns the one file of a kind that was kept.
+// evidence returns the one file of a kind that was kept, which must convince
+// whoever has the same trust.
 func (r *rig) evidence(kind string) string {
 	r.t.Helper()
 	files, err := filepath.Glob(filepath.Join(r.cfg.Dir, "evidence", kind+"-*"))
@@ -30,6 +32,13 @@ func (r *rig) evidence(kind string) string {
 	b, err := os.ReadFile(files[0])
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	ev, err := fork.Parse(b)
+	if err != nil || string(ev.Kind) != kind {
+		r.t.Fatalf("%v\n%s", err, b)
+	}
+	if f, err := ev.Verify(&r.cfg.Trust); err != nil || !f.Proves {
+		r.t.Errorf("%s proves nothing: %v, %v", files[0], f, err)
 	}
 	return string(b)
 }
@@ -95,10 +104,10 @@ func TestSplitViews(t *testing.T) {
 	})
 	t.Run("CR-12 two statements of one epoch", func(t *testing.T) {
 		m1, m2 := pair(k, leaves)
-		fork := k.mirror("fork", other...)
+		split := k.mirror("fork", other...)
 		m2.onStatement = func(epoch uint64, b []byte) []byte {
 			if epoch == 4 {
-				return fork.signed(4)
+				return split.signed(4)
 			}
 			return b
 		}
@@ -106,6 +115,35 @@ func TestSplitViews(t *testing.T) {
 		r.mustStep().want(LogTwo)
 		if e := r.evidence("statements"); !strings.HasPrefix(e, "sotto-fork-evidence/v1\nkind statements\nfirst ") {
 			t.Errorf("%s", e)
+		}
+	})
+	t.Run("CR-12 another statement for one that nobody serves", func(t *testing.T) {
+		leaves := grow(t, leaves, nil) // what was withheld is none of the newest two
+		leaves = grow(t, leaves, nil)
+		for kind, tree := range map[string][][]byte{"roots": chain(t, 7, func(e uint64, s *statement.Statement) {
+			if e == 4 {
+				edited(s)
+			}
+		}), "trees": other} {
+			m1, m2 := pair(k, leaves)
+			split := k.mirror("fork", tree...)
+			for _, m := range []*fakeMirror{m1, m2} {
+				m.onStatement = func(epoch uint64, b []byte) []byte {
+					switch {
+					case epoch == 4 && m == m2:
+						return split.signed(4)
+					case epoch == 4:
+						return nil
+					}
+					return b
+				}
+			}
+			r := newRig(t, k, m1, m2)
+			r.mustStep()
+			r.evidence(kind)
+			if c := r.codes(); !slices.Contains(c, "log.two") || !slices.Contains(c, "statement.missing") {
+				t.Errorf("%s: %v", kind, c)
+			}
 		}
 	})
 	t.Run("a statement that nobody signed is the mirror's", func(t *testing.T) {

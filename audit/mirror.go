@@ -91,7 +91,35 @@ func (m *HTTPMirror) Freshness(ctx context.Context) ([]byte, error) {
 	return m.get(ctx, "/v1/freshness", statement.MaxFreshnessSize)
 }
 
+// busyTries is how often a mirror that says that it is busy is asked, the first
+// time after busyPause, then after twice that, and so on.
+const (
+	busyTries = 6
+	busyPause = 100 * time.Millisecond
+)
+
+// errBusy is a mirror's that has too much to do just now.
+var errBusy = errors.New("busy")
+
+// get asks again where a mirror is busy: relays fetch little at a time.
 func (m *HTTPMirror) get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for i := 0; ; i++ {
+		b, err := m.getOnce(ctx, path, limit)
+		if !errors.Is(err, errBusy) || i == busyTries {
+			return b, err
+		}
+		pause.Reset(busyPause << i)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-pause.C:
+		}
+	}
+}
+
+func (m *HTTPMirror) getOnce(ctx context.Context, path string, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.base.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, err
@@ -106,6 +134,8 @@ func (m *HTTPMirror) get(ctx context.Context, path string, limit int64) ([]byte,
 	case http.StatusOK:
 	case http.StatusNotFound:
 		return nil, fmt.Errorf("mirror %s: %s: %w", m.Name(), path, fs.ErrNotExist)
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return nil, fmt.Errorf("mirror %s: %s: %w", m.Name(), path, errBusy)
 	default:
 		return nil, fmt.Errorf("mirror %s: %s: status %d", m.Name(), path, resp.StatusCode)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/fork"
 	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
@@ -132,13 +133,13 @@ func (a *Auditor) extends(ctx context.Context, l *look) bool {
 	case old == nil || old.Size == 0:
 		return true
 	case c.Size < old.Size:
-		if setBack(c, old) {
-			a.contradiction(LogRollback, "order", c, old, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, old.Size))
+		if fork.Late(c, old) != "" {
+			a.contradiction(LogRollback, fork.Order, c, old, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, old.Size))
 		}
 		return false
 	case c.Size == old.Size:
 		if c.Root != old.Root {
-			a.contradiction(LogFork, "roots", c, old, nil, fmt.Sprintf("two roots for %d leaves", c.Size))
+			a.contradiction(LogFork, fork.Roots, c, old, nil, fmt.Sprintf("two roots for %d leaves", c.Size))
 			return false
 		}
 		return true
@@ -164,7 +165,7 @@ func (a *Auditor) within(ctx context.Context, large, blame *look, small *transpa
 		a.blame(large, err)
 		return false
 	}
-	a.contradiction(LogFork, "trees", small, large.point, &proven{root, proof},
+	a.contradiction(LogFork, fork.Trees, small, large.point, &proven{root, proof},
 		fmt.Sprintf("the tree of %d leaves does not begin with the one of %d leaves that was signed, too", large.point.Size, small.Size))
 	return false
 }
@@ -175,28 +176,15 @@ func (a *Auditor) compare(ctx context.Context, best, l *look) {
 	switch {
 	case c.Size == b.Size:
 		if c.Root != b.Root {
-			a.contradiction(LogFork, "roots", c, b, nil, fmt.Sprintf("%s and %s show two roots for %d leaves", best.mirror.Name(), l.mirror.Name(), c.Size))
+			a.contradiction(LogFork, fork.Roots, c, b, nil, fmt.Sprintf("%s and %s show two roots for %d leaves", best.mirror.Name(), l.mirror.Name(), c.Size))
 		}
 	case c.Size == 0:
 	case c.Size < b.Size:
-		if setBack(c, b) {
-			a.contradiction(LogRollback, "order", c, b, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, b.Size))
+		if fork.Late(c, b) != "" {
+			a.contradiction(LogRollback, fork.Order, c, b, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, b.Size))
 		}
 		a.within(ctx, best, l, c)
 	}
-}
-
-// setBack reports whether a witness that signed both signed the smaller tree
-// clearly after the larger.
-func setBack(small, large *transparency.Checkpoint) bool {
-	for _, s := range small.Cosignatures {
-		for _, l := range large.Cosignatures {
-			if s.Name == l.Name && s.Time.Sub(l.Time) > transparency.MaxClockSkew {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // tree reads the tree of a checkpoint from one mirror.
@@ -241,8 +229,12 @@ type proven struct {
 }
 
 // contradiction keeps evidence and tells of it, once.
-func (a *Auditor) contradiction(code Code, kind string, first, second *transparency.Checkpoint, p *proven, detail string) {
-	name, err := a.store.keep(kind, forkFile(kind, p, first.Note, second.Note))
+func (a *Auditor) contradiction(code Code, kind fork.Kind, first, second *transparency.Checkpoint, p *proven, detail string) {
+	ev := fork.New(kind, first.Note, second.Note)
+	if p != nil {
+		ev.Root, ev.Proof = p.root, p.proof
+	}
+	name, err := a.store.keep(string(kind), ev.Append(nil))
 	if err != nil {
 		a.broken = err // what cannot be kept is not told: the next run finds it again
 		return

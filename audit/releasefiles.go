@@ -27,6 +27,7 @@ type ReleaseFiles struct {
 	trust *release.Trust
 	paths map[[32]byte]string // by the digest that statements name
 	alias map[[32]byte][32]byte
+	own   [][32]byte // of statements, as a log has them
 }
 
 // OpenReleaseFiles reads a folder. What is no release file there is left alone.
@@ -58,9 +59,14 @@ func OpenReleaseFiles(dir string, t *release.Trust) (*ReleaseFiles, error) {
 		d := release.Digest(b)
 		f.paths[d] = path
 		f.alias[parsed.ID()] = d
+		f.own = append(f.own, parsed.Logged()...)
 	}
 	return f, nil
 }
+
+// Own lists the digests under which a log has the statements in the files. They
+// are those of files that you have put there, whoever signed them.
+func (f *ReleaseFiles) Own() [][32]byte { return f.own }
 
 // readRelease reads no more than a release file may have.
 func readRelease(path string) ([]byte, error) {
@@ -103,7 +109,7 @@ func (f *ReleaseFiles) Release(_ context.Context, digest [32]byte, at time.Time)
 
 // described says what leads from a verified release to its source.
 func described(file []byte, r *release.Release) *Release {
-	out := &Release{Name: clean(r.Tag), Repository: clean(r.Repository), Commit: clean(r.Commit), Workflow: clean(r.Publisher)}
+	out := &Release{Verified: r, Name: clean(r.Tag), Repository: clean(r.Repository), Commit: clean(r.Commit), Workflow: clean(r.Publisher)}
 	if len(r.Images) > 0 { // of several images the first; all are of one commit
 		i := r.Images[0]
 		out.Image = hex.EncodeToString(i.Digest[:])

@@ -6,10 +6,13 @@ package audit
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -17,7 +20,8 @@ import (
 // auditor has pinned.
 type Releases interface {
 	// Release verifies what is known of a release as of a time. An error that is
-	// [fs.ErrNotExist] means that nothing is known of it.
+	// [fs.ErrNotExist] means that nothing is known of it. It may be called from
+	// several goroutines.
 	Release(ctx context.Context, digest [32]byte, at time.Time) (*Release, error)
 }
 
@@ -33,6 +37,10 @@ type Release struct {
 	Log        string `json:"log,omitempty"`
 	LogIndex   string `json:"log_index,omitempty"`
 	Image      string `json:"image,omitempty"` // SHA-256 of the image's bytes
+
+	// Verified is what was verified: what it allows restricts the nodes of the
+	// epochs that name it.
+	Verified *release.Release `json:"-"`
 }
 
 // Missing names what does not lead on.
@@ -50,9 +58,26 @@ func (r *Release) Missing() []string {
 
 // A ReleaseLog lists entries of the release log under the project's identity.
 type ReleaseLog interface {
-	// Entries returns entries from an index on, in order, at most some hundreds,
-	// and the index to go on from; that index again when there are no more.
-	Entries(ctx context.Context, from uint64) (entries []ReleaseEntry, next uint64, err error)
+	// Entries returns entries from an index on, in order, of at most some thousand
+	// that there are. seen is the checkpoint that the page before had, empty for the
+	// first: a log that does not go on from it is a [*ReleaseForkError]; of another
+	// log the beginning is returned.
+	Entries(ctx context.Context, from uint64, seen []byte) (*ReleasePage, error)
+}
+
+// A ReleasePage is a part of a release log that was proven to be in it.
+type ReleasePage struct {
+	Entries []ReleaseEntry
+	Next    uint64 // where to go on
+	Note    []byte // the checkpoint
+	More    bool   // there are more entries now
+}
+
+// A ReleaseForkError is a release log that signed two worlds.
+type ReleaseForkError struct{ First, Second []byte }
+
+func (e *ReleaseForkError) Error() string {
+	return "the release log signed two trees of which neither begins with the other"
 }
 
 // A ReleaseEntry is an entry that carries the project's identity.
@@ -90,31 +115,74 @@ func (a *Auditor) released(ctx context.Context, rec *EpochRecord, st *statement.
 	rec.Alarms = found.list
 }
 
+// allowed is what the releases that a statement names allow as of a time; nil
+// where releases are not judged. One that is refused allows nothing, and is told
+// of by itself.
+func (a *Auditor) allowed(ctx context.Context, st *statement.Statement, at time.Time) *attestation.Released {
+	if a.cfg.Releases == nil {
+		return nil
+	}
+	var list []*release.Release
+	for _, named := range st.Releases {
+		if r, err := a.cfg.Releases.Release(ctx, named.Digest, at); err == nil && r.Verified != nil {
+			list = append(list, r.Verified)
+		}
+	}
+	return release.Released(list...)
+}
+
 // watchReleases looks for entries under our identity that are not ours.
 func (a *Auditor) watchReleases(ctx context.Context) {
 	if a.cfg.ReleaseLog == nil {
 		return
 	}
 	for range 1 << 10 { // an endless log goes on in the next step
-		ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
-		entries, next, err := a.cfg.ReleaseLog.Entries(ctx, a.state.ReleaseNext)
-		cancel()
+		page, err := a.releasePage(ctx)
+		if two := new(ReleaseForkError); errors.As(err, &two) {
+			a.releaseFork(two)
+		}
+		if ctx.Err() != nil {
+			return
+		}
 		a.condition(MirrorDown, "release log", err != nil, fmt.Sprint("the release log cannot be read: ", err), a.cfg.Grace)
 		if err != nil {
 			return
 		}
-		for _, e := range entries {
+		for _, e := range page.Entries {
 			own := len(e.Digests) > 0
 			for _, d := range e.Digests {
 				own = own && slices.Contains(a.cfg.Own, d)
 			}
 			if !own {
-				a.lasting(IdentityForeign, fmt.Sprintf("entry %d", e.Index), fmt.Sprintf("signed as %q and about nothing that is on your list", clean(e.Identity)), "")
+				a.lasting(IdentityForeign, fmt.Sprintf("entry %d", e.Index), fmt.Sprintf("signed as %q, over %s, which is not on your list", clean(e.Identity), firstDigest(e.Digests)), "")
 			}
 		}
-		if next <= a.state.ReleaseNext {
+		a.state.ReleaseNext, a.state.ReleaseNote = page.Next, page.Note
+		if !page.More {
 			return
 		}
-		a.state.ReleaseNext = next
 	}
+}
+
+func (a *Auditor) releasePage(ctx context.Context) (*ReleasePage, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	return a.cfg.ReleaseLog.Entries(ctx, a.state.ReleaseNext, a.state.ReleaseNote)
+}
+
+// releaseFork keeps both checkpoints, one after the other.
+func (a *Auditor) releaseFork(e *ReleaseForkError) {
+	name, err := a.store.keep("release-log", slices.Concat(e.First, []byte("\n"), e.Second))
+	if err != nil {
+		a.broken = err
+		return
+	}
+	a.lasting(LogFork, name, e.Error(), name)
+}
+
+func firstDigest(list [][32]byte) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("%x", list[0])
 }

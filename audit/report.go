@@ -158,7 +158,7 @@ func (a *Auditor) notChecked() []string {
 		out = append(out, "provenance of releases: no release files were given")
 	}
 	if a.cfg.ReleaseLog == nil {
-		out = append(out, "entries of the release log under the project's identity: no list was given")
+		out = append(out, "entries of the release log under the project's identity: no release log was given")
 	}
 	if len(a.cfg.Mirrors) < 2 {
 		out = append(out, "what other mirrors show: only one was named")

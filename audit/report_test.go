@@ -128,11 +128,12 @@ func TestReportSaysWhatItKnows(t *testing.T) {
 
 type fakeReleaseLog []ReleaseEntry
 
-func (l fakeReleaseLog) Entries(_ context.Context, from uint64) ([]ReleaseEntry, uint64, error) {
-	if from >= uint64(len(l)) {
-		return nil, from, nil
+func (l fakeReleaseLog) Entries(_ context.Context, from uint64, seen []byte) (*ReleasePage, error) {
+	n := uint64(len(l))
+	if from >= n {
+		return &ReleasePage{Next: from, Note: []byte{1}}, nil
 	}
-	return l[from : from+1], from + 1, nil
+	return &ReleasePage{Entries: l[from : from+1], Next: from + 1, Note: []byte{1}, More: from+1 < n}, nil
 }
 
 func TestEntriesThatAreNotOurs(t *testing.T) {
@@ -154,7 +155,7 @@ func TestReleaseSaysWhatIsMissing(t *testing.T) {
 	if got := (&Release{}).Missing(); len(got) != 6 {
 		t.Errorf("%v", got)
 	}
-	if got := (&Release{"n", "r", "c", "w", "p", "s", "l", "1", "i"}).Missing(); len(got) != 0 {
+	if got := (&Release{Name: "n", Repository: "r", Commit: "c", Workflow: "w", Provenance: "p", SBOM: "s", Log: "l", LogIndex: "1", Image: "i"}).Missing(); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
 }

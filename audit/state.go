@@ -64,6 +64,8 @@ type State struct {
 	Incidents []Incident       `json:"incidents,omitempty"`
 	// ReleaseNext is the next entry of the release log to look at.
 	ReleaseNext uint64 `json:"release_next,omitempty"`
+	// ReleaseNote is the checkpoint of the release log that was gone by.
+	ReleaseNote []byte `json:"release_note,omitempty"`
 }
 
 // Totals count what was audited since the state was made.

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sotto-project/sotto/transparency/fork"
 	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 	"github.com/sotto-project/sotto/transparency/tiles"
@@ -44,8 +45,8 @@ type job struct {
 }
 
 // inFlight is how many statements are asked for at a time: they are small, and
-// mirrors far away.
-const inFlight = 16
+// mirrors far away. A relay fetches eight at a time, for everybody.
+const inFlight = 6
 
 // walk audits every leaf up to a checkpoint that extends what is known.
 func (a *Auditor) walk(ctx context.Context, best *look) error {
@@ -300,19 +301,12 @@ func (a *Auditor) take(ctx context.Context, best *look, rec *EpochRecord, j *job
 
 // twoStatements keeps two statements of one epoch that are both signed.
 func (a *Auditor) twoStatements(ctx context.Context, best *look, rec *EpochRecord, o other, body []byte) {
-	if body == nil {
-		body = []byte{} // the leaf alone; the other statement still proves itself
-	}
-	proof, err := a.tree(best, best.point).Prove(ctx, rec.Epoch)
+	ev, err := a.second(ctx, best, rec.Epoch, o, body)
 	if err != nil {
 		a.blame(best, err)
 		return
 	}
-	logged, err := (&statement.Signed{Leaf: body, Index: rec.Epoch, Proof: proof, Checkpoint: best.point.Note}).Append(nil)
-	if err != nil {
-		logged = best.point.Note
-	}
-	name, err := a.store.keep("statements", forkFile("statements", nil, logged, o.raw))
+	name, err := a.store.keep(string(ev.Kind), ev.Append(nil))
 	if err != nil {
 		a.broken = err
 		return
@@ -324,6 +318,37 @@ func (a *Auditor) twoStatements(ctx context.Context, best *look, rec *EpochRecor
 	}
 	rec.Alarms = append(rec.Alarms, Alarm{Code: LogTwo, Severity: SeverityOf(LogTwo), Epoch: &epoch, Count: 1, Subjects: []string{clean(o.mirror)}, Found: a.cfg.Now().UTC(),
 		Detail: "a mirror serves a statement that is signed and is not the leaf", Evidence: name})
+}
+
+// second proves that a statement is not the log's: by the statement that is, or,
+// where nobody serves that one, by the two trees.
+func (a *Auditor) second(ctx context.Context, best *look, epoch uint64, o other, body []byte) (*fork.Evidence, error) {
+	tree := a.tree(best, best.point)
+	if body == nil {
+		c, err := a.cfg.Trust.ParseCheckpoint(o.signed.Checkpoint)
+		switch {
+		case err != nil:
+			return nil, err
+		case c.Size > best.point.Size:
+			return nil, &fetchError{errors.New("another statement is in a tree that is larger than any that is shown")}
+		case c.Size == best.point.Size:
+			return fork.New(fork.Roots, c.Note, best.point.Note), nil
+		}
+		ev := fork.New(fork.Trees, c.Note, best.point.Note)
+		if ev.Root, err = tree.Root(ctx, c.Size); err == nil {
+			ev.Proof, err = tree.ProveConsistency(ctx, c.Size)
+		}
+		return ev, err
+	}
+	proof, err := tree.Prove(ctx, epoch)
+	if err != nil {
+		return nil, err
+	}
+	logged, err := (&statement.Signed{Leaf: body, Index: epoch, Proof: proof, Checkpoint: best.point.Note}).Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	return fork.New(fork.Statements, logged, o.raw), nil
 }
 
 // retry asks again for packs that nobody served.

@@ -93,7 +93,7 @@ var Modes = []Mode{
 	},
 	{
 		Name: "split-log", Code: "log.fork", By: "the client", unsent: true, because: "another root",
-		About: "the operator and the witnesses sign two logs with different pasts; each relay mirrors another one",
+		About: "the operator and the witnesses sign two logs that go on differently; each relay mirrors another one",
 		Why:   "whoever can be shown a log of their own can be shown keys, nodes and releases of their own",
 		part:  "publisher", faces: 2, serve: serveSplitLog,
 	},

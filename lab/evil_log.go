@@ -161,38 +161,8 @@ func (p *publisherTwin) anotherPast() ([][]byte, error) {
 	return leaves, err
 }
 
-// serveSplitLog shows the readers of its second port the same statement in a log
-// with another past.
-func serveSplitLog(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
-	return servePublisherTwin(ctx, path, lns, log, publisherFault{collude: true, shown: func(p *publisherTwin, st *statement.Statement) error {
-		leaves, err := p.anotherPast()
-		if err != nil {
-			return err
-		}
-		signed, err := p.signed(st, leaves, st.Epoch)
-		if err != nil {
-			return err
-		}
-		pack, err := p.log.Pack(st.Epoch)
-		if err != nil {
-			return err
-		}
-		p.boards[1].Post(st.Epoch, signed, pack)
-		p.otherNote = func(now time.Time) ([]byte, error) {
-			leaves, err := p.anotherPast()
-			if err != nil {
-				return nil, err
-			}
-			_, note, err := p.signTree(leaves, now)
-			return note, err
-		}
-		deed(p.slog, "signed a second log of %d leaves, with another past, for the readers of its second port; the witnesses signed both", len(leaves))
-		return nil
-	}})
-}
-
-// serveUnwitnessedLog does the same beside honest witnesses, who sign the first
-// log and not the second.
+// serveUnwitnessedLog shows the readers of its second port the same statement in a
+// log with another past, beside honest witnesses, who sign the first log only.
 func serveUnwitnessedLog(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {
 	return servePublisherTwin(ctx, path, lns, log, publisherFault{shown: func(p *publisherTwin, st *statement.Statement) error {
 		leaves, err := p.anotherPast()

@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -133,7 +134,7 @@ func servePublisherTwin(ctx context.Context, path string, lns []net.Listener, lo
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, ln := range lns {
-		s := httpx.NewServer(publish.Public(p.boards[i].Handler(), p.log))
+		s := httpx.NewServer(p.public(i))
 		s.TLSConfig = tc
 		g.Go(func() error { return httpx.Serve(ctx, ln, s) })
 	}
@@ -157,9 +158,7 @@ type publisherTwin struct {
 	lag         time.Duration            // of the accomplices' clocks, just now
 	turn        string                   // the file that says when to turn
 	turned      bool
-	// otherNote makes the checkpoint that the readers of the second port are
-	// shown; nil: the same.
-	otherNote func(now time.Time) ([]byte, error)
+	world       atomic.Pointer[world] // the second log, if there is one
 
 	asking    *asking
 	rosters   []*publishedRoster // of the newest two epochs
@@ -322,6 +321,9 @@ func (p *publisherTwin) post(st *statement.Statement) error {
 // refresh cosigns the checkpoint and collects freshness evidence over it, by a
 // clock that may lag: the evidence is genuine, and as old as its checkpoint.
 func (p *publisherTwin) refresh(ctx context.Context, now time.Time) error {
+	if w := p.world.Load(); w != nil {
+		return p.refreshSplit(ctx, now, w)
+	}
 	p.lag = p.fault.behind
 	note, cp, err := p.log.Checkpoint(now)
 	p.lag = 0
@@ -331,8 +333,9 @@ func (p *publisherTwin) refresh(ctx context.Context, now time.Time) error {
 	return p.freshen(ctx, now, note, cp)
 }
 
-// freshen collects freshness evidence over a checkpoint and serves both.
-func (p *publisherTwin) freshen(ctx context.Context, now time.Time, note []byte, cp *transparency.Checkpoint) error {
+// freshen collects freshness evidence over a checkpoint and serves both; if notes
+// are given, those are the ports' newest checkpoints.
+func (p *publisherTwin) freshen(ctx context.Context, now time.Time, note []byte, cp *transparency.Checkpoint, notes ...[]byte) error {
 	list := &statement.Freshness{Checkpoint: note}
 	for _, r := range p.rosters {
 		for i, n := range r.nodes {
@@ -352,10 +355,8 @@ func (p *publisherTwin) freshen(ctx context.Context, now time.Time, note []byte,
 	}
 	for i := range p.boards {
 		shown := note
-		if p.otherNote != nil && i > 0 {
-			if shown, err = p.otherNote(now); err != nil {
-				return err
-			}
+		if i < len(notes) {
+			shown = notes[i]
 		}
 		p.boards[i].Refresh(shown, b, time.Second)
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
@@ -213,4 +214,18 @@ func LoadTrust(path string) (client.Config, error) {
 	}
 	cfg.Policy.Roots = root.Roots()
 	return cfg, nil
+}
+
+// Mirrors are the places that serve the log of the lab with a trust file: its
+// relays, and the publisher, who alone serves evidence.
+func Mirrors(trustFile string) ([]string, error) {
+	cfg, err := LoadTrust(trustFile)
+	if err != nil {
+		return nil, err
+	}
+	p, err := config.Load[publish.Config](filepath.Join(filepath.Dir(trustFile), "publisher.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	return append(cfg.Relays, "https://"+p.Listen), nil
 }

@@ -32,6 +32,7 @@ type auditFlags struct {
 	dir, policy, html       string
 	own, failOn, metrics    string
 	releases, releaseTrust  string
+	releaseLog              string
 	watch, once, json, list bool
 	every, grace, maxAge    time.Duration
 	witnessGrace            time.Duration
@@ -71,14 +72,15 @@ on where it stopped. docs/spec/audit.md lists every alarm.
   sotto audit --json --html audit.html        for programs, and as one page
   sotto audit --list                          every alarm told so far; no network
   sotto audit explain-image DIGEST            what leads from a release to its source
+  sotto audit reproduce FILE --built DIR      whether what you built is what was released
   sotto audit drill node ID                   how long a revocation takes
   sotto audit fingerprint                     words to read to somebody: the same view, the same words
   sotto audit fork FILE                       what a kept proof shows; needs your trust file only
   sotto audit receipts FILE…                  whether somebody chose the nodes that answered
   sotto audit forget --yes                    put aside what this client remembers, proofs and all
 
-Relays serve statements and hashes, but neither the log's leaves nor the packs
-that evidence travels in: name the publisher's port as a mirror, too.
+Relays serve all of the log, but not the packs that evidence travels in: to judge
+evidence, name the publisher's port as a mirror, too.
 
 Exit codes: 0 nothing at or above --fail-on; 10 alarms at or above it, told now or
 still open; 20 no mirror serves what this program can read; 30 what was served is
@@ -87,7 +89,7 @@ malformed; 1 failed, or the log could not be read to its end; 2 usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.runAudit(cmd, &f) },
 	}
 	f.add(cmd)
-	cmd.AddCommand(e.auditImage(), e.auditDrill(), e.auditFingerprint(), e.auditFork(), e.auditReceipts(), e.auditForget())
+	cmd.AddCommand(e.auditImage(), e.auditReproduce(), e.auditDrill(), e.auditFingerprint(), e.auditFork(), e.auditReceipts(), e.auditForget())
 	return cmd
 }
 
@@ -104,8 +106,9 @@ func (f *auditFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.html, "html", "", "write the report as one page to `FILE`; with --watch after each look")
 	fl.StringVar(&f.metrics, "metrics", "", "with --watch: serve Prometheus metrics on `ADDR`")
 	fl.BoolVar(&f.list, "list", false, "print every alarm about an epoch that was told so far, from the folder alone")
-	fl.StringVar(&f.own, "own", "", "`FILE` of your own release digests, hex, one a line: other entries under your identity are told")
-	fl.StringVar(&f.releases, "releases", "", "`DIR` of release files: releases that statements name are judged by them")
+	fl.StringVar(&f.releases, "releases", "", "`DIR` of release files: releases that statements name, and nodes, are judged by them")
+	fl.StringVar(&f.releaseLog, "release-log", "", "`URL` of the release log (Rekor 2): entries signed as the publisher of --release-trust that are neither in --releases nor in --own are told")
+	fl.StringVar(&f.own, "own", "", "with --release-log: `FILE` of further digests that are yours, as the log has them, hex, one a line")
 	fl.StringVar(&f.releaseTrust, "release-trust", "", "`FILE` that says whose releases to believe")
 	fl.DurationVar(&f.maxAge, "max-age", 15*time.Minute, "oldest acceptable newest checkpoint")
 	fl.DurationVar(&f.grace, "grace", 10*time.Minute, "how long an outage lasts before it is told")
@@ -140,19 +143,46 @@ func (f *auditFlags) config(e *env) (audit.Config, error) {
 	if a.Mirrors, err = mirrorsOf(c, f.mirrors); err != nil {
 		return none, &usageError{err}
 	}
-	if f.releases != "" || f.releaseTrust != "" {
-		files, err := releaseFiles(f.releases, f.releaseTrust)
+	return a, f.releaseConfig(&a)
+}
+
+// releaseConfig adds what is asked about releases.
+func (f *auditFlags) releaseConfig(a *audit.Config) error {
+	if f.own != "" && f.releaseLog == "" {
+		return &usageError{errors.New("--own is for --release-log")}
+	}
+	if f.releases+f.releaseTrust+f.releaseLog == "" {
+		return nil
+	}
+	if f.releaseTrust == "" || f.releases+f.releaseLog == "" {
+		return &usageError{errors.New("--release-trust FILE goes with --releases DIR or --release-log URL: whose releases are to be believed?")}
+	}
+	t, err := releaseTrust(f.releaseTrust)
+	if err != nil {
+		return err
+	}
+	if f.releases != "" {
+		files, err := audit.OpenReleaseFiles(f.releases, t)
 		if err != nil {
-			return none, err
+			return err
 		}
-		a.Releases = files
+		a.Releases, a.Own = files, files.Own()
 	}
 	if f.own != "" {
-		if a.Own, err = readDigests(f.own); err != nil {
-			return none, &usageError{err}
+		own, err := readDigests(f.own)
+		if err != nil {
+			return &usageError{err}
 		}
+		a.Own = append(a.Own, own...)
 	}
-	return a, nil
+	if f.releaseLog != "" {
+		log, err := audit.NewRekorLog(f.releaseLog, nil, t, time.Minute)
+		if err != nil {
+			return &usageError{err}
+		}
+		a.ReleaseLog = log
+	}
+	return nil
 }
 
 func mirrorsOf(c client.Config, urls []string) ([]audit.Mirror, error) {
@@ -331,12 +361,14 @@ func verdict(r *audit.Report, failOn audit.Severity, stepErr error, watched bool
 		}
 	}
 	switch {
+	case r.Worst() == audit.Critical:
+		return alarmed(r) // more than any outage
 	case r.Verdict == "incomplete" && malformed > 0 && malformed == len(r.Mirrors):
 		return &auditError{ExitMalformed, "audit: no mirror shows a checkpoint that can be read"}
 	case r.Verdict == "incomplete" && errors.Is(stepErr, fs.ErrNotExist):
 		return &auditError{exitUnsupported, "audit: no mirror serves the log as tiles: " + visible(stepErr.Error())}
 	case r.Worst() >= failOn:
-		return &auditError{exitAlarms, fmt.Sprintf("audit: %s alarms: %d told, %d open", r.Worst(), len(r.Alarms), len(r.Open))}
+		return alarmed(r)
 	case watched:
 		return nil
 	case errors.As(stepErr, &log) && log.Code == transparency.CodeFormat:
@@ -347,6 +379,10 @@ func verdict(r *audit.Report, failOn audit.Severity, stepErr error, watched bool
 		return errors.New("audit: " + r.Incomplete)
 	}
 	return nil
+}
+
+func alarmed(r *audit.Report) error {
+	return &auditError{exitAlarms, fmt.Sprintf("audit: %s alarms: %d told, %d open", r.Worst(), len(r.Alarms), len(r.Open))}
 }
 
 func writeAuditPage(a *audit.Auditor, path string) error {

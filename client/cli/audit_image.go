@@ -22,15 +22,23 @@ func releaseFiles(dir, trust string) (*audit.ReleaseFiles, error) {
 	if dir == "" || trust == "" {
 		return nil, &usageError{errors.New("--releases DIR and --release-trust FILE come together: whose releases are to be believed?")}
 	}
-	b, err := readCapped(trust, 1<<20)
+	t, err := releaseTrust(trust)
+	if err != nil {
+		return nil, err
+	}
+	return audit.OpenReleaseFiles(dir, t)
+}
+
+func releaseTrust(path string) (*release.Trust, error) {
+	b, err := readCapped(path, 1<<20)
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	t, err := release.ParseTrust(b)
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("%s: %w", trust, err)}
+		return nil, &usageError{fmt.Errorf("%s: %w", path, err)}
 	}
-	return audit.OpenReleaseFiles(dir, t)
+	return t, nil
 }
 
 // auditImage is "audit explain-image DIGEST".

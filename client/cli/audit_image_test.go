@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,16 +17,18 @@ import (
 
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/transparency/bundle"
 	"github.com/sotto-project/sotto/transparency/release"
 	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
 	"github.com/sotto-project/sotto/transparency/roster/rostertest"
 )
 
-// aRelease is a folder with one release, and the trust file that believes it.
-func aRelease(t *testing.T) (dir, trust string, file, image [32]byte) {
+// aRelease is a folder with one release, the trust file that believes it, and the
+// SIMULATED instance whose log it is in.
+func aRelease(t *testing.T) (dir, trust string, file, image [32]byte, w *rt.World) {
 	t.Helper()
 	now := time.Now()
-	w := rt.New(now.AddDate(0, -1, 0))
+	w = rt.New(now.AddDate(0, -1, 0))
 	image = sha256.Sum256([]byte("image"))
 	statement := func(kind string, predicate any) []byte {
 		s, err := release.NewStatement(kind, []release.Subject{release.NewSubject("node", image)}, predicate)
@@ -66,11 +69,11 @@ func aRelease(t *testing.T) (dir, trust string, file, image [32]byte) {
 			t.Fatal(err)
 		}
 	}
-	return dir, trust, release.Digest(b), image
+	return dir, trust, release.Digest(b), image, w
 }
 
 func TestAuditExplainsImages(t *testing.T) {
-	dir, trust, file, image := aRelease(t)
+	dir, trust, file, image, _ := aRelease(t)
 	a := &audited{t: t, w: &rostertest.World{}, dir: t.TempDir()}
 	explain := func(digest [32]byte, more ...string) (string, int, error) {
 		args := append([]string{"explain-image", fmt.Sprintf("%x", digest), "--releases", dir, "--release-trust", trust}, more...)
@@ -113,6 +116,39 @@ func TestAuditExplainsImages(t *testing.T) {
 	for _, args := range [][]string{{"explain-image", "xx", "--releases", dir, "--release-trust", trust}, {"explain-image", strings.Repeat("0", 64), "--releases", dir}} {
 		if _, _, code, err := a.runPlain(args...); code != 2 {
 			t.Errorf("%v: %d %v", args, code, err)
+		}
+	}
+}
+
+// TestAuditFollowsReleaseLog: whoever owns the publisher's identity learns that
+// somebody else signs with it, by the release files they have.
+func TestAuditFollowsReleaseLog(t *testing.T) {
+	dir, trust, _, _, world := aRelease(t)
+	log := httptest.NewServer(world.Handler(time.Now))
+	defer log.Close()
+	a := newAudited(t, nil)
+	args := []string{"--policy", "none", "--release-log", log.URL, "--release-trust", trust}
+	if stdout, _, code, err := a.run(append(args, "--releases", dir)...); code != 0 {
+		t.Errorf("with our own releases: %d %v\n%s", code, err, stdout)
+	}
+	world.Keyless([]byte("theirs"), rt.WorkflowAt(rt.Repository, "refs/tags/v6.6.6"), time.Now())
+	stdout, _, code, err := a.run(append(args, "--releases", dir)...)
+	if code != 10 || !strings.Contains(stdout, "identity.foreign") || !strings.Contains(stdout, "entry 3") || !strings.Contains(stdout, "v6.6.6") {
+		t.Errorf("somebody else's: %d %v\n%s", code, err, stdout)
+	}
+	own := filepath.Join(t.TempDir(), "own")
+	pae := fmt.Sprintf("DSSEv1 %d %s 6 theirs", len(bundle.PayloadType), bundle.PayloadType)
+	if err := os.WriteFile(own, fmt.Appendf(nil, "%x # said by us\n", sha256.Sum256([]byte(pae))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a.dir = t.TempDir()
+	if stdout, _, code, err := a.run(append(args, "--releases", dir, "--own", own)...); code != 0 {
+		t.Errorf("on the list: %d %v\n%s", code, err, stdout)
+	}
+	for _, bad := range [][]string{{"--own", own}, {"--release-log", log.URL}, {"--release-trust", trust}, {"--releases", dir}, {"--release-log", "x", "--release-trust", trust},
+		{"--release-log", log.URL, "--release-trust", trust, "--own", "no such file"}, {"--release-log", log.URL, "--release-trust", "no such file"}} {
+		if _, _, code, err := a.run(bad...); code != 2 {
+			t.Errorf("%v: %d %v", bad, code, err)
 		}
 	}
 }

@@ -117,7 +117,7 @@ var may = map[string][]string{
 	// Expected values from image files: computes, boots nothing.
 	"transparency/release/measure": {"attestation"},
 	// A SIMULATED authority and log, for tests and the lab.
-	"transparency/release/releasetest": {"attestation", "transparency", "transparency/bundle", "transparency/release"},
+	"transparency/release/releasetest": {"attestation", "transparency", "transparency/bundle", "transparency/release", "transparency/tiles"},
 	// One way to judge a listed node, for whoever judges.
 	"transparency/roster":            {"attestation", "attestation/evidence", "transparency", "transparency/statement"},
 	"transparency/roster/rostertest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "transparency", "transparency/publish", "transparency/roster", "transparency/statement"},
@@ -138,7 +138,7 @@ var may = map[string][]string{
 
 	// An auditor reads what everybody can read and judges by the client's own door;
 	// what it signs is a package of its own.
-	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/bundle", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	"audit/record": {"attestation"},
 	// Judges the choice of nodes from requests that are over, for client, auditor
 	// and simulation: it knows draws and receipts, and nothing of a request.
@@ -163,7 +163,7 @@ var may = map[string][]string{
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/witness"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/tiles", "transparency/witness"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
 	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
 	"lab/simulate":              {"audit/steer", "internal/wire"},
@@ -283,7 +283,8 @@ var only = map[string][]string{
 	"github.com/sigstore/sigstore-go/pkg/tlog":               {"transparency/bundle"},
 	"github.com/sigstore/sigstore-go/pkg/verify":             {"transparency/bundle"},
 	"github.com/sigstore/sigstore/pkg/signature":             {"transparency/bundle", "transparency/release/releasetest"},
-	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/note":            {"transparency/bundle", "transparency/release/releasetest"},
+	"github.com/sigstore/rekor-tiles/v2/pkg/verify":          {"transparency/bundle"},
 	"github.com/digitorus/timestamp":                         {"transparency/release/build", "transparency/release/releasetest"},
 	"github.com/CycloneDX/cyclonedx-go":                      {"transparency/release/build"},
 	"github.com/google/go-containerregistry/pkg/v1":          {"transparency/release/build"},
@@ -322,7 +323,7 @@ var only = map[string][]string{
 	"golang.org/x/crypto/chacha20poly1305": {"hpke/internal/stream", "ohttp/internal/stream"},
 	"golang.org/x/crypto/cryptobyte":       {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
 	"golang.org/x/mod/sumdb/note":          {"transparency", "transparency/log", "transparency/release/releasetest"},
-	"golang.org/x/mod/sumdb/tlog":          {"transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/tiles"},
+	"golang.org/x/mod/sumdb/tlog":          {"lab", "transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/release/releasetest", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":           {"lab", "cmd/..."},
 }
 

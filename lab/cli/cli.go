@@ -35,6 +35,7 @@ it may see. Stays until Ctrl-C and leaves no process behind.
   sotto-lab                           then: sotto-lab chat, sotto-lab verify
   sotto-lab --once "Why is the sky blue?"
   sotto-lab verify                    without one: start a lab, verify it, stop
+  sotto-lab audit                     follow the running lab's log, compare its mirrors
   sotto-lab tamper all                what the verifier says to changed evidence
   sotto-lab drill                     withdraw an image and a node, and measure
   sotto-lab --evil list               parts that can be made hostile
@@ -66,8 +67,11 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	running := currentTrust()
 	commands := clientcli.Commands(lab.LoadTrust, running)
 	for _, c := range commands {
-		if c.Name() == "verify" {
+		switch c.Name() {
+		case "verify":
 			(&borrowed{running: running}).extend(c)
+		case "audit":
+			extendAudit(c)
 		}
 	}
 	root.AddCommand(commands...)

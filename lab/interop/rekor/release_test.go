@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,7 @@ import (
 
 	tilesnote "github.com/sigstore/rekor-tiles/v2/pkg/note"
 
+	"github.com/sotto-project/sotto/audit"
 	"github.com/sotto-project/sotto/transparency/release"
 	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
 )
@@ -193,6 +195,7 @@ func TestReleaseOfThisRepository(t *testing.T) {
 	t.Logf("verify:\n%s", command(t, dir, tool, "verify", endorsed, "--trust", strict))
 
 	b := must(os.ReadFile(endorsed))
+	followed(t, filepath.Join(dir, "log"), &trust, b)
 	begin := time.Now()
 	const rounds = 20
 	for range rounds {
@@ -204,6 +207,35 @@ func TestReleaseOfThisRepository(t *testing.T) {
 	if full {
 		ingest(t, url)
 	}
+}
+
+// followed reads the log's files as an auditor does, who watches the publisher's
+// key: what is signed with it is in the release, and nothing else.
+func followed(t *testing.T, dir string, trust *release.Trust, file []byte) {
+	t.Helper()
+	files := httptest.NewServer(http.StripPrefix("/api/v2", http.FileServer(http.Dir(dir))))
+	defer files.Close()
+	log, err := audit.NewRekorLog(files.URL, nil, trust, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := log.Entries(t.Context(), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := must(release.ParseFile(file))
+	for _, e := range page.Entries {
+		if !slices.Contains(f.Logged(), e.Digests[0]) {
+			t.Errorf("entry %d, of the publisher, is not in the release", e.Index)
+		}
+	}
+	if len(page.Entries) != len(f.Bundles) || page.Next <= uint64(len(f.Bundles)) {
+		t.Errorf("%d entries of the publisher among %d, the release has %d", len(page.Entries), page.Next, len(f.Bundles))
+	}
+	if page, err = log.Entries(t.Context(), page.Next, page.Note); err != nil || len(page.Entries) != 0 {
+		t.Errorf("again from there: %d, %v", len(page.Entries), err)
+	}
+	t.Logf("an auditor found %d entries of the publisher's among %d", len(f.Bundles), page.Next)
 }
 
 // ingest measures how fast the log takes entries that are signed beforehand.

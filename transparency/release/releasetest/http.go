@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"github.com/digitorus/timestamp"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
 // maxBody is more than any request here has.
@@ -32,15 +36,42 @@ func (w *World) Token(who Identity) string {
 	return token
 }
 
-// Handler serves the instance: POST /api/v2/log/entries (Rekor 2), POST
-// /api/v2/signingCert (Fulcio) and POST /api/v1/timestamp (RFC 3161), at the time
+// Handler serves the instance: POST /api/v2/log/entries, GET /api/v2/checkpoint
+// and GET /api/v2/tile/... (Rekor 2), POST /api/v2/signingCert (Fulcio) and POST /api/v1/timestamp (RFC 3161), at the time
 // that now gives.
 func (w *World) Handler(now func() time.Time) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v2/log/entries", func(rw http.ResponseWriter, r *http.Request) { w.serveEntry(rw, r, now()) })
 	mux.HandleFunc("POST /api/v2/signingCert", func(rw http.ResponseWriter, r *http.Request) { w.serveCertificate(rw, r, now()) })
 	mux.HandleFunc("POST /api/v1/timestamp", func(rw http.ResponseWriter, r *http.Request) { w.serveTimestamp(rw, r, now()) })
+	mux.HandleFunc("GET /api/v2/checkpoint", func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.note == nil {
+			http.NotFound(rw, r)
+			return
+		}
+		rw.Write(w.note)
+	})
+	mux.HandleFunc("GET /api/v2/tile/{path...}", w.serveTile)
 	return mux
+}
+
+func (w *World) serveTile(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, err := tiles.ParsePath("tile/" + r.PathValue("path"))
+	if err != nil || !p.In(w.size) {
+		http.NotFound(rw, r)
+		return
+	}
+	if !p.Entries {
+		rw.Write(must(tlog.ReadTileData(tlog.Tile{H: 8, L: p.Level, N: int64(p.N), W: p.Width}, &w.tree)))
+		return
+	}
+	for _, body := range w.bodies[p.N*tiles.Width:][:p.Width] {
+		rw.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(body))), body...))
+	}
 }
 
 func read(rw http.ResponseWriter, r *http.Request, into any) bool {

@@ -63,6 +63,8 @@ type World struct {
 	mu     sync.Mutex
 	tree   transparency.Tree
 	size   uint64
+	bodies [][]byte
+	note   []byte // the newest checkpoint
 	tokens map[string]Identity
 }
 
@@ -123,6 +125,19 @@ func New(from time.Time) *World {
 	id := sha256.Sum256(must(x509.MarshalPKIXPublicKey(w.logKey.Public())))
 	w.logID = id[:]
 	return w
+}
+
+// Fork makes an instance with the same keys whose log has this one's first n
+// entries: what either logs from then on the other one does not have.
+func (w *World) Fork(n int) *World {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := &World{CTLog: w.CTLog, ca: w.ca, tsa: w.tsa, tsaLeaf: w.tsaLeaf, caKey: w.caKey, tsaKey: w.tsaKey, logKey: w.logKey, from: w.from, logID: w.logID,
+		witnesses: w.witnesses, tokens: map[string]Identity{}}
+	for _, b := range w.bodies[:n] {
+		f.log(b, w.from)
+	}
+	return f
 }
 
 // AddWitness has one more witness cosign each checkpoint, and returns its key.
@@ -219,6 +234,18 @@ func body(digest, sig, verifier string) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{"hashedRekordV002":{"data":{"algorithm":"SHA2_256","digest":%q},"signature":{"content":%q,"verifier":%s}}}}`, digest, sig, verifier)
 }
 
+// DSSE logs a statement as an entry of kind dsse, which bundles here do not have
+// and other clients make.
+func (w *World) DSSE(statement []byte, key *ecdsa.PrivateKey, at time.Time) {
+	pae := sha256.Sum256(fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(bundle.PayloadType), bundle.PayloadType, len(statement), statement))
+	payload := sha256.Sum256(statement)
+	w.log(fmt.Appendf(nil, `{"apiVersion":"0.0.2","kind":"dsse","spec":{"dsseV002":{"payloadHash":{"algorithm":"SHA2_256","digest":%q},"signatures":[{"content":%q,"verifier":{"keyDetails":"PKIX_ECDSA_P256_SHA_256","publicKey":{"rawBytes":%q}}}]}}}`,
+		b64(payload[:]), b64(must(key.Sign(rand.Reader, pae[:], crypto.SHA256))), PublicKey(key)), at)
+}
+
+// Log appends an entry of any content, as no log of this kind would take it.
+func (w *World) Log(body []byte, at time.Time) { w.log(body, at) }
+
 // log appends an entry and returns it with its proof, cosigned at the time.
 func (w *World) log(body []byte, at time.Time) object {
 	w.mu.Lock()
@@ -228,6 +255,7 @@ func (w *World) log(body []byte, at time.Time) object {
 	}
 	index := w.size
 	w.size++
+	w.bodies = append(w.bodies, body)
 	root := must(w.tree.Root(w.size))
 	var hashes []any
 	for _, h := range must(w.tree.Prove(index, w.size)) {
@@ -238,6 +266,7 @@ func (w *World) log(body []byte, at time.Time) object {
 	for _, c := range w.witnesses {
 		checkpoint = must(c.Cosign(checkpoint, at))
 	}
+	w.note = checkpoint
 	return object{"logIndex": fmt.Sprint(index), "logId": object{"keyId": b64(w.logID)}, "kindVersion": object{"kind": "hashedrekord", "version": "0.0.2"},
 		"canonicalizedBody": b64(body), "inclusionProof": object{"logIndex": fmt.Sprint(index), "treeSize": fmt.Sprint(w.size),
 			"rootHash": b64(root[:]), "hashes": hashes, "checkpoint": object{"envelope": string(checkpoint)}}}
