@@ -5,6 +5,7 @@ package build_test
 
 import (
 	"context"
+	"debug/buildinfo"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +232,86 @@ func TestMakeRefusesUncleanSources(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(s.dir, "out", build.FileName)); !errors.Is(err, fs.ErrNotExist) {
 				t.Error("a release was written")
+			}
+		})
+	}
+}
+
+// TestOnlyTheCommitIsBuilt: what git does not show, and what only this machine
+// has, makes no other bytes under the commit's name.
+func TestOnlyTheCommitIsBuilt(t *testing.T) {
+	evil := "package main\n\nfunc init() { println(\"not in the commit\") }\n"
+	for name, spoil := range map[string]func(*shop){
+		"nothing": func(*shop) {},
+		"ignored file": func(s *shop) {
+			s.write("source/.git/info/exclude", "local.go\n")
+			s.write("source/cmd/sotto/local.go", evil)
+		},
+		"ignored command": func(s *shop) {
+			s.write("source/.git/info/exclude", "sotto-more\n")
+			s.write("source/cmd/sotto-more/main.go", "package main\n\nfunc main() {}\n")
+		},
+		"file that git is told not to look at": func(s *shop) {
+			s.git("update-index", "--assume-unchanged", "cmd/sotto/main.go")
+			s.write("source/cmd/sotto/main.go", "package main\n\nfunc main() { println(\"not in the commit\") }\n")
+		},
+		"replaced commit": func(s *shop) { // git shows another tree under the commit's name
+			s.write("source/cmd/sotto/local.go", evil)
+			s.git("add", "-A")
+			s.git("commit", "-q", "-m", "evil")
+			other := s.git("rev-parse", "HEAD")
+			s.git("reset", "-q", "--hard", s.commit)
+			s.git("replace", s.commit, other)
+			s.git("reset", "-q", "--hard", s.commit)
+		},
+		"another tag": func(s *shop) { s.git("tag", "v9.0.0") },
+		"settings of the go command": func(s *shop) {
+			s.write("home/.config/go/env", "GOFLAGS=-tags=evil\nGOFIPS140=latest\n")
+		},
+		"overlay": func(s *shop) {
+			s.write("evil.go", evil)
+			s.write("overlay.json", string(must(json.Marshal(map[string]map[string]string{"Replace": {s.source + "/cmd/sotto/main.go": s.dir + "/evil.go"}}))))
+			s.write("home/.config/go/env", "GOFLAGS=-overlay="+s.dir+"/overlay.json\n")
+		},
+		"filters": func(s *shop) {
+			s.write("home/.gitconfig", "[filter \"evil\"]\n\tsmudge = sed s/client/evil/\n\tclean = sed s/evil/client/\n")
+			s.git("config", "filter.evil.smudge", "sed s/client/evil/")
+			s.git("config", "filter.evil.clean", "sed s/evil/client/")
+			s.write("source/.git/info/attributes", "cmd/sotto/main.go filter=evil\n")
+			os.Remove(s.source + "/cmd/sotto/main.go")
+			s.git("checkout", "-q", "--", "cmd/sotto/main.go")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} { // where they are without the test's home
+				t.Setenv(name, strings.TrimSpace(string(must(exec.Command("go", "env", name).Output()))))
+			}
+			t.Setenv("HOME", s.dir+"/home")
+			t.Setenv("XDG_CONFIG_HOME", s.dir+"/home/.config")
+			s.config.Platforms, s.config.Images = []string{"linux/amd64"}, []string{}
+			s.write("source/cmd/sotto/tagged.go", "//go:build evil\n\n"+evil)
+			s.git("add", "-A")
+			s.git("commit", "-q", "--amend", "-m", "x")
+			s.commit = s.git("rev-parse", "HEAD")
+			s.git("tag", "-f", tag)
+			if _, err := s.job("out").Make(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			_, want := s.read("out")
+			spoil(s)
+			if _, err := s.job("again").Make(t.Context()); err != nil {
+				if name == "replaced commit" && strings.Contains(err.Error(), "not clean") {
+					return // the checkout is of the replacement, and that is seen
+				}
+				t.Fatal(err)
+			}
+			if _, got := s.read("again"); got.ID != want.ID {
+				t.Errorf("other bytes under the same commit:\n%x\n%x", got.Artifacts, want.Artifacts)
+			}
+			info := must(buildinfo.ReadFile(filepath.Join(s.dir, "again/bin/linux_amd64/sotto")))
+			if !slices.Contains(info.Settings, debug.BuildSetting{Key: "vcs.revision", Value: s.commit}) || !slices.Contains(info.Settings, debug.BuildSetting{Key: "vcs.modified", Value: "false"}) || info.Main.Version != tag {
+				t.Errorf("stamped %v, %q", info.Settings, info.Main.Version)
 			}
 		})
 	}

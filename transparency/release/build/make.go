@@ -184,9 +184,18 @@ func emptyDir(dir string) error {
 	return err
 }
 
-// build makes programs and images.
+// build makes programs and images, of the commit and nothing beside it.
 func (j *Job) build(ctx context.Context) (*built, error) {
-	s, err := openSource(ctx, j.Source, j.Tag)
+	checkout, err := openSource(ctx, j.Source, j.Tag)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "sotto-release-source-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := checkout.export(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -227,11 +236,7 @@ func (j *Job) build(ctx context.Context) (*built, error) {
 		b.models = append(b.models, model{m.Name, digest,
 			release.ModelManifest{Name: m.Name, Source: m.Source, Revision: m.Revision, Format: m.Format, Context: m.Context}})
 	}
-	// A build that left something behind would have been another one.
-	if _, err := openSource(ctx, j.Source, j.Tag); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, s.untouched(ctx)
 }
 
 func (j *Job) compile(ctx context.Context, b *built) error {
