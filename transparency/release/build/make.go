@@ -34,6 +34,9 @@ type Job struct {
 	// Cache is the folder of the compiler's cache; empty: the user's. Who builds
 	// again to compare wants an empty one: what is in a cache is not built.
 	Cache string
+	// Except names what [Job.Reproduce] need not compare, for the caller knows that
+	// another recipe made it: images of machines, models.
+	Except []string
 	// Progress says in a line what is being done. It may be nil.
 	Progress func(string)
 }
