@@ -358,6 +358,14 @@ func TestOnlyTheCommitIsBuilt(t *testing.T) {
 			s.git("replace", s.commit, other)
 			s.git("reset", "-q", "--hard", s.commit)
 		},
+		"shallow clone": func(s *shop) {
+			s.git("clone", "-q", "--depth=1", "--branch="+tag, "file://"+s.source, s.dir+"/shallow clone")
+			s.source = s.dir + "/shallow clone"
+		},
+		"worktree": func(s *shop) {
+			s.git("worktree", "add", "-q", "--detach", s.dir+"/worktree", tag)
+			s.source = s.dir + "/worktree"
+		},
 		"another tag": func(s *shop) { s.git("tag", "v9.0.0") },
 		"settings of the go command": func(s *shop) {
 			s.write("home/.config/go/env", "GOFLAGS=-tags=evil\nGOFIPS140=latest\n")
@@ -385,9 +393,7 @@ func TestOnlyTheCommitIsBuilt(t *testing.T) {
 			t.Setenv("XDG_CONFIG_HOME", s.dir+"/home/.config")
 			s.config.Platforms, s.config.Images = []string{"linux/amd64"}, []string{}
 			s.write("source/cmd/sotto/tagged.go", "//go:build evil\n\n"+evil)
-			s.git("add", "-A")
-			s.git("commit", "-q", "--amend", "-m", "x")
-			s.commit = s.git("rev-parse", "HEAD")
+			s.commitAll()
 			s.git("tag", "-f", tag)
 			if _, err := s.job("out").Make(t.Context()); err != nil {
 				t.Fatal(err)
