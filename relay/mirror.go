@@ -17,7 +17,10 @@ import (
 )
 
 const (
-	maxObject   = 2 << 20          // longest statement or checkpoint, in bytes
+	maxObject   = 2 << 20          // longest statement, in bytes
+	maxNote     = 64 << 10         // longest checkpoint
+	maxTile     = 256 * 32         // longest tile of hashes
+	maxEntries  = 256 * (2 + 1024) // longest bundle of leaves: a leaf names a statement, in 41 bytes today
 	maxObjects  = 64               // objects in memory
 	maxMemory   = 16 << 20         // their bytes in all
 	maxLoads    = 8                // fetches of numbered objects at a time
@@ -80,47 +83,61 @@ func (r *Relay) statement(w http.ResponseWriter, req *http.Request) {
 		// need not be that one: a bad answer is not kept for long.
 		age = numberedAge
 	}
-	r.object(w, req, "/v1/statement/"+epoch, "application/octet-stream", age, epoch != "latest")
+	r.object(w, req, ask{"/v1/statement/" + epoch, maxObject, age, epoch != "latest"}, "application/octet-stream")
 }
 
 // checkpoint is GET /v1/checkpoint.
 func (r *Relay) checkpoint(w http.ResponseWriter, req *http.Request) {
-	r.object(w, req, "/v1/checkpoint", "text/plain; charset=utf-8", r.mirror.age, false)
+	r.object(w, req, ask{"/v1/checkpoint", maxNote, r.mirror.age, false}, "text/plain; charset=utf-8")
 }
 
 // log is GET /v1/log/checkpoint and GET /v1/log/tile/...: the hashes that prove
-// that the log only grew. Entries are not mirrored: statements are, by number.
+// that the log only grew, and its leaves, which name statements.
 func (r *Relay) log(w http.ResponseWriter, req *http.Request) {
 	path := req.PathValue("path")
-	switch {
-	case path == "checkpoint":
-		r.object(w, req, "/v1/log/checkpoint", "text/plain; charset=utf-8", r.mirror.age, false)
-	case tilePath(path):
-		// A tile does not change; what was fetched for it may be a bad one.
-		r.object(w, req, "/v1/log/"+path, "application/octet-stream", numberedAge, true)
-	default:
-		r.refuse(w, http.StatusNotFound, "path")
+	if path == "checkpoint" {
+		r.object(w, req, ask{"/v1/log/checkpoint", maxNote, r.mirror.age, false}, "text/plain; charset=utf-8")
+		return
 	}
+	limit, ok := tilePath(path)
+	if !ok {
+		r.refuse(w, http.StatusNotFound, "path")
+		return
+	}
+	// A tile does not change; what was fetched for it may be a bad one.
+	r.object(w, req, ask{"/v1/log/" + path, limit, numberedAge, true}, "application/octet-stream")
 }
 
 // maxLevel is the highest level of tiles of a log of fewer than 2^48 leaves.
 const maxLevel = '5'
 
-// tilePath accepts the one spelling of the path of a tile of hashes (C2SP
-// tlog-tiles): tile/<level>/<index in groups of three digits, x before all but
-// the last>, and .p/<width> of a partial one.
-func tilePath(s string) bool {
-	s, ok := strings.CutPrefix(s, "tile/")
-	if !ok || len(s) < 2 || s[0] < '0' || s[0] > maxLevel || s[1] != '/' {
-		return false
+// tilePath accepts the one spelling of the path of a tile of hashes or of a bundle
+// of leaves (C2SP tlog-tiles), and says how long it may be: tile/<level or
+// "entries">/<index in groups of three digits, x before all but the last>, and
+// .p/<width> of a partial one.
+func tilePath(s string) (limit int, ok bool) {
+	s, ok = strings.CutPrefix(s, "tile/")
+	if !ok {
+		return 0, false
 	}
-	index, width, partial := strings.Cut(s[2:], ".p/")
+	if rest, entries := strings.CutPrefix(s, "entries/"); entries {
+		return maxEntries, tileIndex(rest)
+	}
+	if len(s) < 2 || s[0] < '0' || s[0] > maxLevel || s[1] != '/' {
+		return 0, false
+	}
+	return maxTile, tileIndex(s[2:])
+}
+
+func tileIndex(s string) bool {
+	index, width, partial := strings.Cut(s, ".p/")
 	if n, err := strconv.ParseUint(width, 10, 8); partial && (err != nil || n == 0 || strconv.FormatUint(n, 10) != width) {
 		return false
 	}
 	groups := strings.Split(index, "/")
 	for i, g := range groups {
 		if i < len(groups)-1 {
+			var ok bool
 			if g, ok = strings.CutPrefix(g, "x"); !ok || i == 0 && g == "000" {
 				return false
 			}
@@ -132,8 +149,16 @@ func tilePath(s string) bool {
 	return len(groups) <= 5
 }
 
-func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string, age time.Duration, numbered bool) {
-	body, status, code := r.mirror.get(req.Context(), path, age, numbered)
+// An ask is for one object of the upstream.
+type ask struct {
+	path     string
+	limit    int           // of its bytes
+	age      time.Duration // how old a copy may be
+	numbered bool          // there is no end of its kind
+}
+
+func (r *Relay) object(w http.ResponseWriter, req *http.Request, a ask, ct string) {
+	body, status, code := r.mirror.get(req.Context(), a)
 	if status != http.StatusOK {
 		r.refuse(w, status, code)
 		return
@@ -145,23 +170,22 @@ func (r *Relay) object(w http.ResponseWriter, req *http.Request, path, ct string
 	w.Write(body)
 }
 
-// get returns the object at path, from memory when it is younger than age,
-// fetched otherwise. When the fetch fails an old copy is better than none: it
+// get returns an object, from memory when it is young enough, fetched otherwise. When the fetch fails an old copy is better than none: it
 // says itself until when it is valid. There is no end of numbered objects, so
 // their fetches are bounded.
-func (m *mirror) get(ctx context.Context, path string, age time.Duration, numbered bool) (body []byte, status int, code string) {
+func (m *mirror) get(ctx context.Context, a ask) (body []byte, status int, code string) {
 	m.mu.Lock()
 	now := time.Now()
-	o := m.objects[path]
+	o := m.objects[a.path]
 	if o != nil {
 		o.used = now
-		if now.Sub(o.fetched) < age {
+		if now.Sub(o.fetched) < a.age {
 			m.mu.Unlock()
 			m.hits.Add(1)
 			return o.body, http.StatusOK, ""
 		}
 	}
-	l := m.loading[path]
+	l := m.loading[a.path]
 	switch {
 	case l != nil:
 		m.mu.Unlock()
@@ -170,16 +194,16 @@ func (m *mirror) get(ctx context.Context, path string, age time.Duration, number
 		case <-ctx.Done():
 			return nil, http.StatusGatewayTimeout, "mirror.timeout"
 		}
-	case numbered && len(m.loading) >= maxLoads:
+	case a.numbered && len(m.loading) >= maxLoads:
 		// Anybody can name numbers. The few objects that change have no such
 		// bound: they are the way to everything else.
 		m.mu.Unlock()
 		return nil, http.StatusServiceUnavailable, "busy"
 	default:
 		l = &load{done: make(chan struct{})}
-		m.loading[path] = l
+		m.loading[a.path] = l
 		m.mu.Unlock()
-		m.load(ctx, path, l)
+		m.load(ctx, a, l)
 	}
 	if l.status >= 500 && o != nil {
 		return o.body, http.StatusOK, ""
@@ -187,9 +211,9 @@ func (m *mirror) get(ctx context.Context, path string, age time.Duration, number
 	return l.body, l.status, l.code
 }
 
-// load fetches path for everybody who waits for l. It goes on when the first
+// load fetches an object for everybody who waits for l. It goes on when the first
 // of them leaves.
-func (m *mirror) load(ctx context.Context, path string, l *load) {
+func (m *mirror) load(ctx context.Context, a ask, l *load) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
 	m.loads.Add(1)
@@ -197,13 +221,13 @@ func (m *mirror) load(ctx context.Context, path string, l *load) {
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.loading, path)
+		delete(m.loading, a.path)
 		if l.status == http.StatusOK {
-			m.keep(path, l.body)
+			m.keep(a.path, l.body)
 		}
 		close(l.done)
 	}()
-	body, status, err := m.fetch(ctx, path)
+	body, status, err := m.fetch(ctx, a)
 	switch {
 	case err != nil:
 		m.fails.Add(1)
@@ -216,8 +240,8 @@ func (m *mirror) load(ctx context.Context, path string, l *load) {
 	}
 }
 
-func (m *mirror) fetch(ctx context.Context, path string) ([]byte, int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.base.JoinPath(path).String(), nil)
+func (m *mirror) fetch(ctx context.Context, a ask) ([]byte, int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.base.JoinPath(a.path).String(), nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -230,11 +254,11 @@ func (m *mirror) fetch(ctx context.Context, path string) ([]byte, int, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, resp.StatusCode, nil
 	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxObject+1))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(a.limit)+1))
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(b) == 0 || len(b) > maxObject {
+	if len(b) == 0 || len(b) > a.limit {
 		return nil, 0, errors.New("relay: mirrored object is empty or too long")
 	}
 	return b, http.StatusOK, nil

@@ -209,12 +209,12 @@ func TestMirrorNumbersDoNotStarveTheLatest(t *testing.T) {
 	})
 }
 
-// TestMirrorOfTiles: hashes of the log pass by the one spelling of their path;
-// entries and everything else do not reach the publisher.
+// TestMirrorOfTiles: hashes and leaves of the log pass by the one spelling of
+// their path; nothing else reaches the publisher.
 func TestMirrorOfTiles(t *testing.T) {
 	l := &log{}
 	w := mirrored(t, l, time.Hour)
-	pass := []string{"checkpoint", "tile/0/000", "tile/5/999", "tile/0/000.p/1", "tile/0/000.p/255", "tile/0/x001/000", "tile/1/x123/x004/567.p/42"}
+	pass := []string{"checkpoint", "tile/0/000", "tile/5/999", "tile/0/000.p/1", "tile/0/000.p/255", "tile/0/x001/000", "tile/1/x123/x004/567.p/42", "tile/entries/000", "tile/entries/x001/234.p/17"}
 	for i, p := range pass {
 		want := fmt.Sprintf("/v1/log/%s %d", p, i+1)
 		for range 2 {
@@ -233,9 +233,37 @@ func TestMirrorOfTiles(t *testing.T) {
 	}
 }
 
+// TestMirrorBoundsEachKind: what is longer than its kind can be is not kept, and
+// not passed on.
+func TestMirrorBoundsEachKind(t *testing.T) {
+	var size atomic.Int64
+	ca := newCA(t)
+	base := upstream(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, size.Load())) }))
+	w := start(t, ca, upstream(t, ca, echo), func(c *relay.Config) { c.Mirror, c.MirrorCA, c.MirrorAge = base, ca.File(), time.Nanosecond })
+	for i, x := range []struct {
+		path string
+		max  int64
+	}{{"/v1/checkpoint", 1 << 16}, {"/v1/log/checkpoint", 1 << 16}, {"/v1/log/tile/0/%03d", 256 * 32}, {"/v1/log/tile/entries/%03d", 256 * (2 + 1024)}, {"/v1/statement/%d", 2 << 20}} {
+		at := func(n int) string {
+			if strings.Contains(x.path, "%") {
+				return fmt.Sprintf(x.path, 100+2*i+n) // each is fetched once
+			}
+			return x.path
+		}
+		size.Store(x.max + 1)
+		if code, b, _ := w.get(at(0)); code != 502 {
+			t.Errorf("%s of %d bytes: %d %.40q", x.path, size.Load(), code, b)
+		}
+		size.Store(x.max)
+		if code, b, _ := w.get(at(1)); code != 200 || int64(len(b)) != x.max {
+			t.Errorf("%s of %d bytes: %d, %d", x.path, x.max, code, len(b))
+		}
+	}
+}
+
 // badTiles are spellings of which each log has another one, or none.
 var badTiles = []string{
-	"", "tile", "tile/", "tile/0", "tile/0/", "tile/0/0", "tile/0/0000", "tile/00/000", "tile/6/000", "tile/-1/000", "tile/data/000", "tile/entries/000",
+	"", "tile", "tile/", "tile/0", "tile/0/", "tile/0/0", "tile/0/0000", "tile/00/000", "tile/6/000", "tile/-1/000", "tile/data/000", "tile/entries", "tile/entries/", "tile/entries/0/000", "tile/entries/x000/001", "tile/entries/000.p/256", "tile/Entries/000",
 	"tile/0/x000/001", "tile/0/001/000", "tile/0/x001", "tile/0/x001/x002", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p/", "tile/0/000.p/1/2",
 	"tile/0/000.p", "tile/0/+00", "tile/0/000%2f", "tile/0/00a", "tile/0/x001/x001/x001/x001/x001/001", "checkpoint/", "Checkpoint", "entries/000",
 }

@@ -172,7 +172,7 @@ func TestNginxAsRelay(t *testing.T) {
 		if n := l.calls.Load(); n != 2 {
 			t.Errorf("%d fetches", n)
 		}
-		for _, p := range []string{"checkpoint", "tile/0/000", "tile/5/x001/234.p/255"} {
+		for _, p := range []string{"checkpoint", "tile/0/000", "tile/5/x001/234.p/255", "tile/entries/x001/234.p/9"} {
 			if code, b, _ := w.get("/v1/log/" + p); code != 200 || !strings.HasPrefix(b, "/v1/log/"+p+" ") {
 				t.Errorf("%s: %d %q", p, code, b)
 			}
