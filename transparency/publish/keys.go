@@ -57,7 +57,7 @@ func GenerateKeys(origin string) (*Keys, error) {
 }
 
 func newPQSeed() []byte {
-	seed := make([]byte, transparency.PQSeedSize)
+	seed := make([]byte, transparency.MLDSASeedSize)
 	rand.Read(seed) // never fails
 	return seed
 }
@@ -144,7 +144,7 @@ func readPQKey(path string) ([]byte, error) {
 	rest, err := asn1.Unmarshal(der, &k)
 	if err == nil && len(rest) == 0 && k.Version == 0 && k.Algorithm.Algorithm.Equal(oidMLDSA44) {
 		rest, err = asn1.Unmarshal(k.Key, &seed)
-		if err == nil && len(rest) == 0 && seed.Class == asn1.ClassContextSpecific && seed.Tag == 0 && !seed.IsCompound && len(seed.Bytes) == transparency.PQSeedSize {
+		if err == nil && len(rest) == 0 && seed.Class == asn1.ClassContextSpecific && seed.Tag == 0 && !seed.IsCompound && len(seed.Bytes) == transparency.MLDSASeedSize {
 			return seed.Bytes, nil
 		}
 	}
