@@ -205,7 +205,7 @@ func openNote(b []byte, origin string, keys []note.Verifier) (c *Checkpoint, tex
 // discourages, are refused: nobody here would read them.
 func parseText(text string) (*Checkpoint, error) {
 	lines := strings.Split(text, "\n")
-	if len(lines) != 4 || lines[3] != "" || !validOrigin(lines[0]) {
+	if len(lines) != 4 || lines[3] != "" || !ValidOrigin(lines[0]) {
 		return nil, Refuse(CodeFormat, "checkpoint: not origin, size and root on a line each")
 	}
 	size, ok := parseDecimal(lines[1])

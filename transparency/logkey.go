@@ -22,7 +22,7 @@ type LogKey struct {
 // must have signed. Refusal: [CodeTrust].
 func NewLogKey(origin, vkey, pq string) (*LogKey, error) {
 	name, alg, _, ok := parseVKey(vkey)
-	if !validOrigin(origin) || !ok || name != origin || alg != algEd25519 {
+	if !ValidOrigin(origin) || !ok || name != origin || alg != algEd25519 {
 		return nil, Refuse(CodeTrust, "log key: not an Ed25519 verifier key named %q", origin)
 	}
 	v, err := note.NewVerifier(vkey)

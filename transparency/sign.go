@@ -34,7 +34,7 @@ func NewSigner(origin string, key ed25519.PrivateKey) (*Signer, error) {
 // ML-DSA-44 key ([MLDSASeedSize] bytes), or both. A nil one is none: a log that
 // clients are to believe has the Ed25519 key at least (C2SP tlog-tiles).
 func NewHybridSigner(origin string, key ed25519.PrivateKey, pqSeed []byte) (*Signer, error) {
-	if !validOrigin(origin) || len(key) != ed25519.PrivateKeySize && key != nil || key == nil && pqSeed == nil {
+	if !ValidOrigin(origin) || len(key) != ed25519.PrivateKeySize && key != nil || key == nil && pqSeed == nil {
 		return nil, errors.New("log signer: unusable origin or key")
 	}
 	s := &Signer{origin: origin, key: slices.Clone(key)}

@@ -64,7 +64,7 @@ type trustKeys struct {
 }
 
 func (t *Trust) keys() (*trustKeys, error) {
-	if t == nil || !validOrigin(t.Origin) {
+	if t == nil || !ValidOrigin(t.Origin) {
 		return nil, Refuse(CodeTrust, "trust: no usable origin")
 	}
 	name, alg, logKey, ok := parseVKey(t.LogKey)

@@ -27,8 +27,9 @@ const (
 )
 
 // Create makes a new witness in dir, which must not exist or be empty: both
-// keys, and the folders of a [FileStore]. It appears as a whole or not at all.
-func Create(dir, name string) (err error) {
+// keys, and a [FileStore] to which these logs are added. It appears as a whole or
+// not at all.
+func Create(dir, name string, origins ...string) (err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("create witness: %s is not empty: %w", dir, fs.ErrExist)
 	}
@@ -58,6 +59,11 @@ func Create(dir, name string) (err error) {
 	}()
 	if err := CreateFileStore(tmp); err != nil {
 		return err
+	}
+	for _, origin := range origins {
+		if err := addLog(tmp, origin); err != nil {
+			return fmt.Errorf("create witness: %w", err)
+		}
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

@@ -140,12 +140,9 @@ func (w *Witness) addCheckpoint(r *Request) ([]byte, error) {
 	}
 	var lines, evidence []byte
 	err = w.store.Update(cp.Origin, func(old []byte) ([]byte, error) {
-		last := &state{cp: &transparency.Checkpoint{Origin: cp.Origin, Root: sha256.Sum256(nil)}} // the empty tree
-		if old != nil {
-			var err error
-			if last, err = parseState(old, cp.Origin); err != nil {
-				return nil, err
-			}
+		last, err := parseState(old, cp.Origin)
+		if err != nil {
+			return nil, err
 		}
 		if err := compare(last, cp, r); err != nil {
 			if err.Code == CodeFork {
