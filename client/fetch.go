@@ -105,6 +105,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 		return nil, err
 	}
 	about := c.log.logOf()
+	about.Split = c.cfg.Trust.SplitNeeds()
 	w, seen, err := c.fetchStatement(ctx)
 	if err != nil {
 		return nil, worldError(err)

@@ -18,9 +18,10 @@ import (
 	"github.com/sotto-project/sotto/transparency/witness"
 )
 
-// The lab has three witnesses, of whom clients want two: one may be down, and
-// one may lie, without a world that only some are shown. Elsewhere each is run by
-// somebody else; here they are processes of the same user, and SIMULATED
+// The lab has three witnesses, of whom clients want two: one may be down. If one
+// of them lied, the log could show the other two a world each, and both would
+// verify; more than one down or lying takes more witnesses. Elsewhere each is run
+// by somebody else; here they are processes of the same user, and SIMULATED
 // independence.
 const (
 	witnesses = 3
