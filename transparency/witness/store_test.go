@@ -308,33 +308,3 @@ func TestCreate(t *testing.T) {
 		t.Errorf("an empty directory is no witness: %v", err)
 	}
 }
-
-// The key file's bytes are those of RFC 9881, Section 6 and Appendix C.1.1: the
-// seed 000102...1f in a PrivateKeyInfo.
-func TestSeedFile(t *testing.T) {
-	want := append([]byte{
-		0x30, 0x34, 0x02, 0x01, 0x00,
-		0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x11,
-		0x04, 0x22, 0x80, 0x20,
-	}, make([]byte, 32)...)
-	s := want[len(want)-32:]
-	for i := range s {
-		s[i] = byte(i)
-	}
-	if got := must(marshalSeed(s)); !bytes.Equal(got, want) {
-		t.Errorf("%x", got)
-	}
-	if got, err := parseSeed(want); err != nil || !bytes.Equal(got, s) {
-		t.Errorf("%x, %v", got, err)
-	}
-	for i := range len(want) - 32 { // every byte of the frame matters
-		bad := bytes.Clone(want)
-		bad[i]++
-		if _, err := parseSeed(bad); err == nil {
-			t.Errorf("byte %d", i)
-		}
-	}
-	if _, err := parseSeed(append(bytes.Clone(want), 0)); err == nil {
-		t.Error("a byte too many")
-	}
-}
