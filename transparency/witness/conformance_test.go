@@ -254,19 +254,3 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
-
-// FuzzEvidence: one spelling, and nobody is convicted without two of its
-// signatures.
-func FuzzEvidence(f *testing.F) {
-	w := newWorld(f, new(MemoryStore))
-	good := appendEvidence(nil, w.note(tree(1, 0, 5)), w.note(tree(2, 0, 5)))
-	f.Add(good)
-	f.Add(appendEvidence(nil, w.note(tree(1, 0, 5)), w.note(tree(1, 0, 5))))
-	k := w.logKey()
-	f.Fuzz(func(t *testing.T, in []byte) {
-		a, b, err := ParseEvidence(in, k)
-		if err == nil && (!bytes.Equal(in, appendEvidence(nil, a.Note, b.Note)) || a.Size != b.Size || a.Root == b.Root) {
-			t.Errorf("convicted by %q", in)
-		}
-	})
-}
