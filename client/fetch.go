@@ -115,6 +115,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	}
 	began := c.cfg.Now()
 	about := c.log.logOf()
+	about.Split = c.cfg.Trust.SplitNeeds()
 	w, seen, err := c.fetchStatement(ctx)
 	if err != nil {
 		return nil, worldError(err)

@@ -307,6 +307,7 @@ type LogReport struct {
 	Size      uint64          `json:"size"` // of the youngest checkpoint
 	Root      []byte          `json:"root"`
 	Witnesses []WitnessReport `json:"witnesses"`
+	Split     int             `json:"split_needs"`                // witnesses who have to lie: [transparency.Trust.SplitNeeds]
 	Mirrors   []uint64        `json:"mirror_sizes"`               // what mirrors showed as the newest
 	Known     uint64          `json:"remembered_size"`            // before this look; 0: nothing
 	Seen      *time.Time      `json:"remembered_since,omitempty"` // when that size was first accepted
@@ -349,6 +350,7 @@ func (r *LogReport) Rows() [][3]string {
 	for _, w := range r.Witnesses {
 		rows = append(rows, [3]string{"witness", w.Name, "cosigned " + w.Age.Round(time.Second).String() + " ago"})
 	}
+	rows = append(rows, [3]string{"split needs", strconv.Itoa(r.Split), "of the witnesses in your trust file to lie, for two logs that both verify"})
 	var sizes []string
 	for _, n := range r.Mirrors {
 		sizes = append(sizes, strconv.FormatUint(n, 10))

@@ -211,7 +211,7 @@ func TestLogIsRemembered(t *testing.T) {
 		if err != nil || len(r.Log.Mirrors) != 2 || r.Log.Known != 3 || r.Log.State == "" || len(r.Log.Witnesses) != 1 || r.Log.Size != 3 {
 			t.Errorf("%+v %v", r.Log, err)
 		}
-		if text := r.Text(); !strings.Contains(text, "remembered  3 (leaves, since ") || !strings.Contains(text, "mirrors show 3, 2 ") {
+		if text := r.Text(); !strings.Contains(text, "remembered  3 (leaves, since ") || !strings.Contains(text, "mirrors show 3, 2 ") || !strings.Contains(text, "split needs 1 (") {
 			t.Errorf("%s", text)
 		}
 	})

@@ -79,6 +79,10 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 			verdict = attestation.VerifiedWithGaps
 		}
 	}
+	if w.log != nil && w.log.Split == 0 {
+		r.Gaps = append(r.Gaps, "a split needs 0 of these witnesses to lie: two quorums of your trust need not share one, so the log alone can show two people two worlds")
+		verdict = attestation.VerifiedWithGaps
+	}
 	if w.statement.Payment == 0 {
 		r.Gaps = append(r.Gaps, "payment none: one request may be run by more than one candidate, each at most once")
 		verdict = attestation.VerifiedWithGaps

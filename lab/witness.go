@@ -41,7 +41,7 @@ func (p *plan) witnesses() error {
 		if _, err := os.Stat(witnessDir(p.dir, i)); err == nil {
 			continue
 		}
-		if err := witness.Create(witnessDir(p.dir, i), witnessKeyName(i)); err != nil {
+		if err := witness.Create(witnessDir(p.dir, i), witnessKeyName(i), origin); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,10 @@ const (
 	maxEntries  = 256 * (2 + 1024) // longest bundle of leaves: a leaf names a statement, in 41 bytes today
 	maxObjects  = 64               // objects in memory
 	maxMemory   = 16 << 20         // their bytes in all
-	maxLoads    = 8                // fetches of numbered objects at a time
+	maxLoads    = 8                // fetches at a time of statements by number, and as many of tiles
+	maxPending  = 64               // those that wait for one of them included
+	maxQueue    = time.Second      // how long one waits
+	maxAbsent   = 256              // numbered objects that are remembered not to be there
 	loadTimeout = 10 * time.Second // for one fetch
 	numberedAge = time.Minute      // how long a statement asked for by number is served from memory
 )
@@ -42,6 +45,28 @@ type mirror struct {
 	objects map[string]*object
 	memory  int // bytes of all objects
 	loading map[string]*load
+	pending [kinds]int // of loading
+	absent  map[string]absence
+	tried   time.Time // when the log's size was last asked for without having one
+
+	turns [kinds]chan struct{} // nil: no bound
+}
+
+// A kind of objects has its own turns, so that who asks for what is not there in one
+// kind is in nobody's way in another.
+type kind int
+
+const (
+	newest    kind = iota // one object each: the way to everything else, so not bounded
+	statement             // by number: there is no end of them
+	tile
+	kinds
+)
+
+// An absence is that the publisher had no such object, when its log had a size.
+type absence struct {
+	until time.Time
+	size  uint64
 }
 
 type object struct {
@@ -65,14 +90,15 @@ func newMirror(base *url.URL, t *http.Transport, age time.Duration) *mirror {
 			Transport:     t,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		objects: map[string]*object{}, loading: map[string]*load{},
+		objects: map[string]*object{}, loading: map[string]*load{}, absent: map[string]absence{},
+		turns: [kinds]chan struct{}{statement: make(chan struct{}, maxLoads), tile: make(chan struct{}, maxLoads)},
 	}
 }
 
 // statement is GET /v1/statement/latest and GET /v1/statement/{epoch}.
 func (r *Relay) statement(w http.ResponseWriter, req *http.Request) {
 	epoch := req.PathValue("epoch")
-	age := r.mirror.age
+	a := ask{path: "/v1/statement/" + epoch, limit: maxObject, age: r.mirror.age}
 	if epoch != "latest" {
 		n, err := strconv.ParseUint(epoch, 10, 64)
 		if err != nil || strconv.FormatUint(n, 10) != epoch {
@@ -81,14 +107,14 @@ func (r *Relay) statement(w http.ResponseWriter, req *http.Request) {
 		}
 		// There is only one statement of an epoch, but what was fetched for it
 		// need not be that one: a bad answer is not kept for long.
-		age = numberedAge
+		a.age, a.kind, a.last = numberedAge, statement, n
 	}
-	r.object(w, req, ask{"/v1/statement/" + epoch, maxObject, age, epoch != "latest"}, "application/octet-stream")
+	r.object(w, req, a, "application/octet-stream")
 }
 
 // checkpoint is GET /v1/checkpoint.
 func (r *Relay) checkpoint(w http.ResponseWriter, req *http.Request) {
-	r.object(w, req, ask{"/v1/checkpoint", maxNote, r.mirror.age, false}, "text/plain; charset=utf-8")
+	r.object(w, req, ask{path: "/v1/checkpoint", limit: maxNote, age: r.mirror.age}, "text/plain; charset=utf-8")
 }
 
 // log is GET /v1/log/checkpoint and GET /v1/log/tile/...: the hashes that prove
@@ -96,7 +122,7 @@ func (r *Relay) checkpoint(w http.ResponseWriter, req *http.Request) {
 func (r *Relay) log(w http.ResponseWriter, req *http.Request) {
 	path := req.PathValue("path")
 	if path == "checkpoint" {
-		r.object(w, req, ask{"/v1/log/checkpoint", maxNote, r.mirror.age, false}, "text/plain; charset=utf-8")
+		r.object(w, req, ask{path: logCheckpoint, limit: maxNote, age: r.mirror.age}, "text/plain; charset=utf-8")
 		return
 	}
 	limit, ok := tilePath(path)
@@ -105,7 +131,8 @@ func (r *Relay) log(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	// A tile does not change; what was fetched for it may be a bad one.
-	r.object(w, req, ask{"/v1/log/" + path, limit, numberedAge, true}, "application/octet-stream")
+	level, last := tileEnd(path)
+	r.object(w, req, ask{"/v1/log/" + path, limit, numberedAge, tile, level, last}, "application/octet-stream")
 }
 
 // maxLevel is the highest level of tiles of a log of fewer than 2^48 leaves.
@@ -151,10 +178,12 @@ func tileIndex(s string) bool {
 
 // An ask is for one object of the upstream.
 type ask struct {
-	path     string
-	limit    int           // of its bytes
-	age      time.Duration // how old a copy may be
-	numbered bool          // there is no end of its kind
+	path  string
+	limit int           // of its bytes
+	age   time.Duration // how old a copy may be
+	kind  kind
+	level uint   // of what is numbered: of a tile; of a statement, 0
+	last  uint64 // the index, at that level, of the last hash in it
 }
 
 func (r *Relay) object(w http.ResponseWriter, req *http.Request, a ask, ct string) {
@@ -170,9 +199,10 @@ func (r *Relay) object(w http.ResponseWriter, req *http.Request, a ask, ct strin
 	w.Write(body)
 }
 
-// get returns an object, from memory when it is young enough, fetched otherwise. When the fetch fails an old copy is better than none: it
-// says itself until when it is valid. There is no end of numbered objects, so
-// their fetches are bounded.
+// get returns an object, from memory when it is young enough, fetched otherwise. When
+// the fetch fails an old copy is better than none: it says itself until when it is
+// valid. There is no end of numbered objects, so their fetches are bounded, and what
+// the log has not reached is not asked for.
 func (m *mirror) get(ctx context.Context, a ask) (body []byte, status int, code string) {
 	m.mu.Lock()
 	now := time.Now()
@@ -185,6 +215,15 @@ func (m *mirror) get(ctx context.Context, a ask) (body []byte, status int, code 
 			return o.body, http.StatusOK, ""
 		}
 	}
+	size, _ := m.size()
+	if gone, ok := m.absent[a.path]; ok && now.Before(gone.until) && gone.size == size {
+		m.mu.Unlock()
+		return nil, http.StatusNotFound, "mirror.absent"
+	}
+	if a.kind != newest && o == nil && !m.reached(ctx, a) {
+		m.mu.Unlock()
+		return nil, http.StatusNotFound, "mirror.absent"
+	}
 	l := m.loading[a.path]
 	switch {
 	case l != nil:
@@ -194,14 +233,13 @@ func (m *mirror) get(ctx context.Context, a ask) (body []byte, status int, code 
 		case <-ctx.Done():
 			return nil, http.StatusGatewayTimeout, "mirror.timeout"
 		}
-	case a.numbered && len(m.loading) >= maxLoads:
-		// Anybody can name numbers. The few objects that change have no such
-		// bound: they are the way to everything else.
+	case a.kind != newest && m.pending[a.kind] >= maxPending:
 		m.mu.Unlock()
 		return nil, http.StatusServiceUnavailable, "busy"
 	default:
 		l = &load{done: make(chan struct{})}
 		m.loading[a.path] = l
+		m.pending[a.kind]++
 		m.mu.Unlock()
 		m.load(ctx, a, l)
 	}
@@ -214,19 +252,34 @@ func (m *mirror) get(ctx context.Context, a ask) (body []byte, status int, code 
 // load fetches an object for everybody who waits for l. It goes on when the first
 // of them leaves.
 func (m *mirror) load(ctx context.Context, a ask, l *load) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
-	defer cancel()
-	m.loads.Add(1)
-	l.status, l.code = http.StatusBadGateway, "mirror.unreachable"
+	l.status, l.code = http.StatusServiceUnavailable, "busy"
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.loading, a.path)
-		if l.status == http.StatusOK {
+		m.pending[a.kind]--
+		switch {
+		case l.status == http.StatusOK:
 			m.keep(a.path, l.body)
+		case l.status == http.StatusNotFound && a.kind != newest:
+			m.miss(a.path)
 		}
 		close(l.done)
 	}()
+	if turns := m.turns[a.kind]; turns != nil {
+		late := time.NewTimer(maxQueue)
+		defer late.Stop()
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+		case <-late.C:
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+	defer cancel()
+	m.loads.Add(1)
+	l.status, l.code = http.StatusBadGateway, "mirror.unreachable"
 	body, status, err := m.fetch(ctx, a)
 	switch {
 	case err != nil:

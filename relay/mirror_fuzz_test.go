@@ -34,7 +34,13 @@ func FuzzTilePath(f *testing.F) {
 		if want := nginx.MatchString(s) && !zeros.MatchString(s); ok != want {
 			t.Errorf("%q: %v, nginx says %v", s, ok, want)
 		}
-		if ok && limit != maxTile && limit != maxEntries {
+		if !ok {
+			return
+		}
+		if level, last := tileEnd(s); level > 5 || last >= 256_000_000_000_000_000 {
+			t.Errorf("%q ends at %d, %d", s, level, last)
+		}
+		if limit != maxTile && limit != maxEntries {
 			t.Errorf("%q may have %d bytes", s, limit)
 		}
 	})

@@ -21,9 +21,14 @@ type log struct {
 	calls  atomic.Int32
 	status atomic.Int32
 	gate   chan struct{} // when set, answers wait for it
+	size   atomic.Int64  // when set, the log's checkpoint has it, and is neither counted nor gated
 }
 
 func (l *log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if n := l.size.Load(); n > 0 && r.URL.Path == "/v1/log/checkpoint" {
+		fmt.Fprintf(w, "log.example\n%d\nroot\n\nsignatures\n", n)
+		return
+	}
 	n := l.calls.Add(1)
 	if l.gate != nil {
 		<-l.gate
@@ -102,17 +107,135 @@ func TestMirrorOutage(t *testing.T) {
 	})
 }
 
-func TestMirrorAbsentIsNotRemembered(t *testing.T) {
+// TestMirrorAbsentIsRememberedShortly: no longer than what changes is kept, and not
+// beyond the moment at which the log grows.
+func TestMirrorAbsentIsRememberedShortly(t *testing.T) {
 	l := &log{}
 	l.status.Store(404)
 	w := mirrored(t, l, time.Hour)
-	if code, b, _ := w.get("/v1/statement/9"); code != 404 || !strings.Contains(b, "mirror.absent") {
-		t.Errorf("got %d %q", code, b)
+	for range 3 {
+		if code, b, _ := w.get("/v1/statement/9"); code != 404 || !strings.Contains(b, "mirror.absent") {
+			t.Errorf("got %d %q", code, b)
+		}
+	}
+	if n := l.calls.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
 	}
 	l.status.Store(200)
+	l.size.Store(10)
+	w.get("/v1/log/checkpoint")
 	if code, _, _ := w.get("/v1/statement/9"); code != 200 {
-		t.Errorf("got %d", code)
+		t.Errorf("the log has grown: %d", code)
 	}
+	l.status.Store(404)
+	w = mirrored(t, l, time.Nanosecond)
+	w.get("/v1/statement/9")
+	l.status.Store(200)
+	if code, _, _ := w.get("/v1/statement/9"); code != 200 {
+		t.Errorf("long after: %d", code)
+	}
+}
+
+// TestMirrorOfWhatIsNotThere: who asks for tiles and statements that the log has not
+// reached keeps nobody from those that are there.
+func TestMirrorOfWhatIsNotThere(t *testing.T) {
+	t.Run("DS-02", func(t *testing.T) {
+		l := &log{gate: make(chan struct{})}
+		defer close(l.gate)
+		l.size.Store(300)
+		w := mirrored(t, l, time.Hour)
+		w.get("/v1/log/checkpoint")
+		for n := range 100 {
+			for _, p := range []string{"/v1/log/tile/0/%03d", "/v1/log/tile/entries/%03d", "/v1/log/tile/1/%03d", "/v1/log/tile/5/x999/%03d.p/1", "/v1/log/tile/0/x001/%03d.p/7", "/v1/statement/%d"} {
+				if code, b, _ := w.get(fmt.Sprintf(p, 300+n)); code != 404 || !strings.Contains(b, "mirror.absent") {
+					t.Fatalf(p+": %d %q", 300+n, code, b)
+				}
+			}
+		}
+		for _, p := range []string{"/v1/log/tile/0/001", "/v1/log/tile/0/001.p/45", "/v1/log/tile/1/000", "/v1/log/tile/1/000.p/2", "/v1/log/tile/2/000.p/1", "/v1/log/tile/entries/001.p/45", "/v1/statement/18446744073709551615"} {
+			if code, _, _ := w.get(p); code != 404 {
+				t.Errorf("%s: %d", p, code)
+			}
+		}
+		if n := l.calls.Load(); n != 0 {
+			t.Errorf("%d fetches", n)
+		}
+	})
+	t.Run("DS-02 nobody has asked for the checkpoint", func(t *testing.T) {
+		l := &log{gate: make(chan struct{})}
+		l.size.Store(300)
+		w := mirrored(t, l, time.Hour)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer close(l.gate)
+		wg.Go(func() { w.get("/v1/log/tile/0/900") }) // the first of them the publisher has to say itself
+		for l.calls.Load() < 1 {
+			time.Sleep(time.Millisecond)
+		}
+		for n := range 20 {
+			if code, _, _ := w.get(fmt.Sprintf("/v1/log/tile/0/9%02d", 10+n)); code != 404 {
+				t.Errorf("%d", code)
+			}
+		}
+	})
+	t.Run("what is there passes", func(t *testing.T) {
+		l := &log{}
+		l.size.Store(300)
+		w := mirrored(t, l, time.Hour)
+		w.get("/v1/log/checkpoint")
+		for _, p := range []string{"tile/0/000", "tile/0/001.p/44", "tile/0/001.p/1", "tile/entries/001.p/44", "tile/1/000.p/1"} {
+			if code, _, _ := w.get("/v1/log/" + p); code != 200 {
+				t.Errorf("%s: %d", p, code)
+			}
+		}
+		if code, _, _ := w.get("/v1/statement/299"); code != 200 {
+			t.Errorf("the newest by its number: %d", code)
+		}
+		l.size.Store(600) // and a client has heard of it elsewhere
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if code, _, _ := w.get("/v1/log/tile/0/001"); code == 200 {
+				break
+			} else if time.Now().After(end) {
+				t.Fatalf("a grown log: %d", code)
+			}
+		}
+	})
+}
+
+// TestMirrorKindsDoNotStarveEachOther: statements and tiles have turns of their own,
+// and who comes a moment too early waits.
+func TestMirrorKindsDoNotStarveEachOther(t *testing.T) {
+	t.Run("DS-02", func(t *testing.T) {
+		var held atomic.Int32
+		gate := make(chan struct{})
+		ca := newCA(t)
+		base := upstream(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/v1/log/tile/0/9") {
+				held.Add(1)
+				<-gate
+			}
+			fmt.Fprint(w, "x")
+		}))
+		w := start(t, ca, upstream(t, ca, echo), func(c *relay.Config) { c.Mirror, c.MirrorCA, c.MirrorAge = base, ca.File(), time.Hour })
+		w.get("/v1/log/checkpoint")
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		for n := range 8 {
+			wg.Go(func() { w.get(fmt.Sprintf("/v1/log/tile/0/9%02d", n)) })
+		}
+		for held.Load() < 8 {
+			time.Sleep(time.Millisecond)
+		}
+		if code, _, _ := w.get("/v1/statement/1"); code != 200 {
+			t.Errorf("a statement: %d", code)
+		}
+		wg.Go(func() {
+			if code, _, _ := w.get("/v1/log/tile/0/001"); code != 200 {
+				t.Errorf("a tile that waits: %d", code)
+			}
+		})
+		time.AfterFunc(100*time.Millisecond, func() { close(gate) })
+	})
 }
 
 func TestMirrorAsksOnceForMany(t *testing.T) {
@@ -185,7 +308,9 @@ func TestMirrorRefusesHugeObjects(t *testing.T) {
 func TestMirrorNumbersDoNotStarveTheLatest(t *testing.T) {
 	t.Run("DS-02", func(t *testing.T) {
 		l := &log{gate: make(chan struct{})}
+		l.size.Store(1 << 20)
 		w := mirrored(t, l, time.Nanosecond)
+		w.get("/v1/log/checkpoint")
 		var wg sync.WaitGroup
 		for n := range 8 {
 			wg.Go(func() { w.get(fmt.Sprint("/v1/statement/", 1000+n)) })

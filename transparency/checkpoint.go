@@ -72,23 +72,11 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, sigs, err := parseNote(b)
+	c, text, sigs, err := openNote(b, t.Origin, keys.log)
 	if err != nil {
 		return nil, err
 	}
-	c, err := parseText(string(text))
-	if err != nil {
-		return nil, err
-	}
-	if c.Origin != t.Origin {
-		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, t.Origin)
-	}
-	c.Note, c.PostQuantum = slices.Clone(b), t.PostQuantum()
-	for i, key := range keys.log {
-		if found, good := verifyOne(key, text, sigs); !good {
-			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])
-		}
-	}
+	c.PostQuantum = t.PostQuantum()
 	if c.Cosignatures, c.Time, err = cosigned(c.Origin, text, sigs, keys.witnesses, t.Quorum); err != nil {
 		return nil, err
 	}
@@ -125,11 +113,7 @@ func PublicSince(b []byte, witnesses []string, quorum int, latest time.Time) (ti
 	if err != nil {
 		return time.Time{}, err
 	}
-	text, sigs, err := parseNote(b)
-	if err != nil {
-		return time.Time{}, err
-	}
-	c, err := parseText(string(text))
+	c, text, sigs, err := readNote(b)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -215,11 +199,44 @@ func voters(keys []note.Verifier) int {
 	return len(names)
 }
 
+// readNote reads a note and its text, and asks for nobody's signature.
+func readNote(b []byte) (c *Checkpoint, text []byte, sigs []signature, err error) {
+	if text, sigs, err = parseNote(b); err != nil {
+		return nil, nil, nil, err
+	}
+	if c, err = parseText(string(text)); err != nil {
+		return nil, nil, nil, err
+	}
+	c.Note = slices.Clone(b)
+	return c, text, sigs, nil
+}
+
+// openNote reads a note of one log: by each of its keys there is exactly one
+// signature, and it verifies. All who ask for a log's own word ask here.
+func openNote(b []byte, origin string, keys []note.Verifier) (c *Checkpoint, text []byte, sigs []signature, err error) {
+	if c, text, sigs, err = readNote(b); err != nil {
+		return nil, nil, nil, err
+	}
+	if c.Origin != origin {
+		return nil, nil, nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, origin)
+	}
+	for _, v := range keys {
+		if found, good := verifyOne(v, text, sigs); !good {
+			kind := "Ed25519"
+			if _, pq := v.(pqLog); pq {
+				kind = "ML-DSA-44"
+			}
+			return nil, nil, nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, kind)
+		}
+	}
+	return c, text, sigs, nil
+}
+
 // parseText reads the three lines of a checkpoint. Extension lines, which C2SP
 // discourages, are refused: nobody here would read them.
 func parseText(text string) (*Checkpoint, error) {
 	lines := strings.Split(text, "\n")
-	if len(lines) != 4 || lines[3] != "" || !validOrigin(lines[0]) {
+	if len(lines) != 4 || lines[3] != "" || !ValidOrigin(lines[0]) {
 		return nil, Refuse(CodeFormat, "checkpoint: not origin, size and root on a line each")
 	}
 	size, ok := parseDecimal(lines[1])

@@ -12,22 +12,16 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/mldsa"
-	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/mod/sumdb/note"
 )
-
-// MLDSASeedSize is the length of the seed that an ML-DSA-44 key is made from
-// (FIPS 204, Section 3.6.3), in bytes.
-const MLDSASeedSize = mldsa.PrivateKeySize
 
 // A Cosigner puts times on checkpoints (C2SP tlog-cosignature). It keeps no
 // state: that it saw the tree grow without rewriting is for the witness around
 // it to ensure, and a cosigner run by the log's own operator is only a clock.
 type Cosigner struct {
 	name  string
-	typed []byte // signature type and public key
-	sign  func(text []byte, c *Checkpoint, sec uint64) ([]byte, error)
+	typed []byte                                                       // signature type and public key
+	sign  func(text []byte, c *Checkpoint, sec uint64) ([]byte, error) // the time in front included
 }
 
 // NewCosigner makes an Ed25519 cosigner (cosignature/v1, type 0x04) from its
@@ -47,57 +41,29 @@ func NewCosigner(name string, key ed25519.PrivateKey) (*Cosigner, error) {
 		name:  name,
 		typed: append([]byte{algCosignV1}, key.Public().(ed25519.PublicKey)...),
 		sign: func(text []byte, _ *Checkpoint, sec uint64) ([]byte, error) {
-			return ed25519.Sign(key, fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s", sec, text)), nil
+			sig := ed25519.Sign(key, fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s", sec, text))
+			return append(binary.BigEndian.AppendUint64(nil, sec), sig...), nil
 		},
 	}, nil
 }
 
 // NewMLDSACosigner makes an ML-DSA-44 cosigner (type 0x06) from the seed of its
-// key. The message signed is the subtree [0, size) of the log; see
-// [subtreeMessage]. Signing is deterministic, as Ed25519's is: the time is part
+// key. The message signed is the subtree [0, size) of the log, as a log's own
+// ML-DSA-44 signature is, with a time. Signing is deterministic, as Ed25519's is: the time is part
 // of the message, and nothing here draws random numbers.
 func NewMLDSACosigner(name string, seed []byte) (*Cosigner, error) {
 	if !validName(name) {
 		return nil, errors.New("cosigner: unusable name or key")
 	}
-	key, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), seed)
+	key, err := newPQKey(seed)
 	if err != nil {
 		return nil, errors.New("cosigner: unusable name or key")
 	}
 	return &Cosigner{
 		name:  name,
-		typed: append([]byte{algMLDSA44}, key.PublicKey().Bytes()...),
-		sign: func(_ []byte, c *Checkpoint, sec uint64) ([]byte, error) {
-			msg, err := subtreeMessage(name, sec, c.Origin, c.Size, c.Root)
-			if err != nil {
-				return nil, err
-			}
-			return key.SignDeterministic(msg, nil)
-		},
+		typed: key.typed(),
+		sign:  func(_ []byte, c *Checkpoint, sec uint64) ([]byte, error) { return key.sign(name, sec, c) },
 	}, nil
-}
-
-// subtreeMessage is cosigned_message of C2SP tlog-cosignature for a whole tree:
-//
-//	struct {
-//	    uint8 label[12] = "subtree/v1\n\0";
-//	    opaque cosigner_name<1..2^8-1>;
-//	    uint64 timestamp;
-//	    opaque log_origin<1..2^8-1>;
-//	    uint64 start;
-//	    uint64 end;
-//	    uint8 hash[32];
-//	} cosigned_message;
-func subtreeMessage(name string, sec uint64, origin string, size uint64, root [32]byte) ([]byte, error) {
-	var b cryptobyte.Builder
-	b.AddBytes([]byte("subtree/v1\n\x00"))
-	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(name)) })
-	b.AddUint64(sec)
-	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(origin)) })
-	b.AddUint64(0)
-	b.AddUint64(size)
-	b.AddBytes(root[:])
-	return b.Bytes()
 }
 
 // Name is the cosigner's name. Keys with one name are one witness.
@@ -132,11 +98,7 @@ func (c *Cosigner) Cosign(note []byte, now time.Time) ([]byte, error) {
 // line feed. Signatures that note has already do not matter to it: a witness
 // is asked again and again for a new time on the same checkpoint.
 func (c *Cosigner) Line(note []byte, now time.Time) ([]byte, error) {
-	text, _, err := parseNote(note)
-	if err != nil {
-		return nil, err
-	}
-	cp, err := parseText(string(text))
+	cp, text, _, err := readNote(note)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +110,7 @@ func (c *Cosigner) Line(note []byte, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, Refuse(CodeWitness, "cosign: %v", err)
 	}
-	return appendSignature(nil, signature{c.name, keyHash(c.name, c.typed), append(binary.BigEndian.AppendUint64(nil, uint64(sec)), sig...)}), nil
+	return appendSignature(nil, signature{c.name, keyHash(c.name, c.typed), sig}), nil
 }
 
 // A CosignerKey verifies the lines of one cosigner, of either kind.

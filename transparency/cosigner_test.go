@@ -194,11 +194,11 @@ func TestTwoKeysAreOneWitness(t *testing.T) {
 
 func TestLogKey(t *testing.T) {
 	vkey := signer(t, origin).VKey()
-	pqSigner := pqWitness(t, origin) // a log's ML-DSA-44 signature has a cosigner's form
-	plain := signed(t, 5)
-	both := must(pqSigner.Cosign(plain, noon))
+	pqKey := hybrid(t, origin).VKeyPQ()
+	plain, both := signed(t, 5), hybrid(t, origin).Sign(5, root(t, 5))
+	timed := must(must(transparency.NewMLDSACosigner(origin, pqSeed(origin))).Cosign(plain, noon)) // the same key, as a witness uses one
 	ed := must(transparency.NewLogKey(origin, vkey, ""))
-	hybrid := must(transparency.NewLogKey(origin, vkey, pqSigner.VKey()))
+	hybrid := must(transparency.NewLogKey(origin, vkey, pqKey))
 	for name, c := range map[string]struct {
 		k    *transparency.LogKey
 		in   []byte
@@ -212,6 +212,7 @@ func TestLogKey(t *testing.T) {
 		"doubled":         {ed, append(slices.Clone(plain), lastLine(plain)...), transparency.CodeSignature},
 		"pq doubled":      {hybrid, append(slices.Clone(both), lastLine(both)...), transparency.CodeSignature},
 		"pq retimed":      {hybrid, retime(t, both), transparency.CodeSignature},
+		"AT-49 pq timed":  {hybrid, timed, transparency.CodeSignature},
 		"other log":       {ed, must(transparency.NewSigner("other.example", key("o"))).Sign(0, sha256.Sum256(nil)), transparency.CodeOrigin},
 		"no note":         {ed, []byte("x"), transparency.CodeFormat},
 	} {
@@ -243,7 +244,7 @@ func TestLogKey(t *testing.T) {
 		"no origin":     {"", vkey, ""},
 		"no key":        {origin, "", ""},
 		"other name":    {"other.example", vkey, ""},
-		"pq as ed":      {origin, pqSigner.VKey(), ""},
+		"pq as ed":      {origin, pqKey, ""},
 		"ed as pq":      {origin, vkey, vkey},
 		"pq other name": {origin, vkey, pqWitness(t, "other.example").VKey()},
 		"cosigner key":  {origin, witness(t, origin).VKey(), ""},

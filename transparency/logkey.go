@@ -5,9 +5,7 @@ package transparency
 
 import (
 	"bytes"
-	"slices"
 
-	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -24,7 +22,7 @@ type LogKey struct {
 // must have signed. Refusal: [CodeTrust].
 func NewLogKey(origin, vkey, pq string) (*LogKey, error) {
 	name, alg, _, ok := parseVKey(vkey)
-	if !validOrigin(origin) || !ok || name != origin || alg != algEd25519 {
+	if !ValidOrigin(origin) || !ok || name != origin || alg != algEd25519 {
 		return nil, Refuse(CodeTrust, "log key: not an Ed25519 verifier key named %q", origin)
 	}
 	v, err := note.NewVerifier(vkey)
@@ -35,13 +33,9 @@ func NewLogKey(origin, vkey, pq string) (*LogKey, error) {
 	if pq == "" {
 		return k, nil
 	}
-	name, alg, _, ok = parseVKey(pq)
-	if !ok || name != origin || alg != algMLDSA44 {
-		return nil, Refuse(CodeTrust, "log key: not an ML-DSA-44 verifier key named %q", origin)
-	}
-	w, err := fnote.NewMLDSAVerifier(pq)
+	w, _, err := pqLogVerifier(origin, pq)
 	if err != nil {
-		return nil, Refuse(CodeTrust, "log key: %v", err)
+		return nil, err
 	}
 	k.keys = append(k.keys, w)
 	return k, nil
@@ -55,24 +49,8 @@ func (k *LogKey) Origin() string { return k.origin }
 // signatures are ignored. Refusals: [CodeFormat], [CodeOrigin],
 // [CodeSignature].
 func (k *LogKey) ParseCheckpoint(b []byte) (*Checkpoint, error) {
-	text, sigs, err := parseNote(b)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parseText(string(text))
-	if err != nil {
-		return nil, err
-	}
-	if c.Origin != k.origin {
-		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, k.origin)
-	}
-	for _, v := range k.keys {
-		if found, good := verifyOne(v, text, sigs); !good {
-			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's key %08x, want one that verifies", c.Origin, found, v.KeyHash())
-		}
-	}
-	c.Note = slices.Clone(b)
-	return c, nil
+	c, _, _, err := openNote(b, k.origin, k.keys)
+	return c, err
 }
 
 // Strip is the note of c with the log's own signature lines only: what others
@@ -93,14 +71,6 @@ func (k *LogKey) Strip(c *Checkpoint) ([]byte, error) {
 // to verify it with, or to read back what was verified before it was stored.
 // Refusal: [CodeFormat].
 func ReadUnverified(b []byte) (*Checkpoint, error) {
-	text, _, err := parseNote(b)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parseText(string(text))
-	if err != nil {
-		return nil, err
-	}
-	c.Note = slices.Clone(b)
-	return c, nil
+	c, _, _, err := readNote(b)
+	return c, err
 }

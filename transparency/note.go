@@ -99,8 +99,8 @@ func validName(s string) bool {
 		strings.IndexFunc(s, unicode.IsSpace) < 0 && !strings.Contains(s, "+")
 }
 
-// validOrigin reports whether s can be a log's origin, which is also the name
+// ValidOrigin reports whether s can be a log's origin, which is also the name
 // of its key.
-func validOrigin(s string) bool {
+func ValidOrigin(s string) bool {
 	return validName(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }

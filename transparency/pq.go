@@ -15,15 +15,16 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// PQSeedSize is the size of an ML-DSA-44 key's seed, which is all of the key
-// that is kept (FIPS 204, Section 3.6.3).
-const PQSeedSize = mldsa.PrivateKeySize
+// MLDSASeedSize is the size of an ML-DSA-44 key's seed in bytes, which is all of
+// the key that is kept (FIPS 204, Section 3.6.3).
+const MLDSASeedSize = mldsa.PrivateKeySize
 
 // subtreeLabel opens every message that ML-DSA-44 signs here (C2SP
 // tlog-cosignature), so that no signature means anything elsewhere.
 const subtreeLabel = "subtree/v1\n\x00"
 
-// A pqKey signs trees with ML-DSA-44 (FIPS 204; C2SP signed-note type 0x06).
+// A pqKey signs trees with ML-DSA-44 (FIPS 204; C2SP signed-note type 0x06), for a
+// log and for its witnesses.
 type pqKey struct{ key *mldsa.PrivateKey }
 
 func newPQKey(seed []byte) (*pqKey, error) {
@@ -39,8 +40,9 @@ func (k *pqKey) typed() []byte {
 	return append([]byte{algMLDSA44}, k.key.PublicKey().Bytes()...)
 }
 
-// sign makes the timestamped signature over a whole tree. It is deterministic,
-// so signing again after a crash adds nothing to the world.
+// sign makes the timestamped signature over a whole tree, in the name of a log (of
+// time 0) or of a cosigner. It is deterministic, so signing again after a crash adds
+// nothing to the world.
 //
 //	struct {
 //	    uint8  label[12] = "subtree/v1\n\0";

@@ -31,10 +31,10 @@ func NewSigner(origin string, key ed25519.PrivateKey) (*Signer, error) {
 }
 
 // NewHybridSigner makes a log of this origin from an Ed25519 key, the seed of an
-// ML-DSA-44 key ([PQSeedSize] bytes), or both. A nil one is none: a log that
+// ML-DSA-44 key ([MLDSASeedSize] bytes), or both. A nil one is none: a log that
 // clients are to believe has the Ed25519 key at least (C2SP tlog-tiles).
 func NewHybridSigner(origin string, key ed25519.PrivateKey, pqSeed []byte) (*Signer, error) {
-	if !validOrigin(origin) || len(key) != ed25519.PrivateKeySize && key != nil || key == nil && pqSeed == nil {
+	if !ValidOrigin(origin) || len(key) != ed25519.PrivateKeySize && key != nil || key == nil && pqSeed == nil {
 		return nil, errors.New("log signer: unusable origin or key")
 	}
 	s := &Signer{origin: origin, key: slices.Clone(key)}
@@ -95,28 +95,12 @@ func (s *Signer) Sign(size uint64, root [32]byte) []byte {
 // key of s has signed it once. It is how a log recognises its own word.
 // Refusals: [CodeFormat], [CodeOrigin], [CodeSignature].
 func (s *Signer) Verify(b []byte) (*Checkpoint, error) {
-	text, sigs, err := parseNote(b)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parseText(string(text))
-	if err != nil {
-		return nil, err
-	}
-	if c.Origin != s.origin {
-		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, s.origin)
-	}
 	keys, err := s.verifiers()
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range keys {
-		if found, good := verifyOne(v, text, sigs); !good {
-			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by one of the log's own keys, want one that verifies", c.Origin, found)
-		}
-	}
-	c.Note = slices.Clone(b)
-	return c, nil
+	c, _, _, err := openNote(b, s.origin, keys)
+	return c, err
 }
 
 func (s *Signer) verifiers() (out []note.Verifier, err error) {

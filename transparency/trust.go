@@ -59,6 +59,18 @@ func (t *Trust) Validate() error {
 // PostQuantum reports whether t asks for the log's ML-DSA-44 signature.
 func (t *Trust) PostQuantum() bool { return t.LogKeyPQ != "" }
 
+// SplitNeeds is how many of t's witnesses have to sign two histories before the log can
+// show two people one each, from the first look on: two quorums share at least
+// 2*Quorum-n of n witnesses, counted by name. It is 0 where two quorums need not
+// meet, so that the log needs nobody's help, and for a trust that cannot be used.
+func (t *Trust) SplitNeeds() int {
+	keys, err := t.keys()
+	if err != nil {
+		return 0
+	}
+	return max(0, 2*t.Quorum-voters(keys.witnesses))
+}
+
 // trustKeys is a Trust whose keys have been parsed.
 type trustKeys struct {
 	log       []note.Verifier // Ed25519 and, if there is one, ML-DSA-44
@@ -66,7 +78,7 @@ type trustKeys struct {
 }
 
 func (t *Trust) keys() (*trustKeys, error) {
-	if t == nil || !validOrigin(t.Origin) {
+	if t == nil || !ValidOrigin(t.Origin) {
 		return nil, Refuse(CodeTrust, "trust: no usable origin")
 	}
 	name, alg, logKey, ok := parseVKey(t.LogKey)

@@ -23,11 +23,18 @@ and never sees a prompt, a request or who reads a statement.
 
 A witness is made once, before the first start:
 
-  sotto-witness create -dir DIR -name NAME    prints what goes into trust files`
+  sotto-witness create -dir DIR -name NAME -log ORIGIN    prints what goes into trust files
+
+and told of further logs while it does not run:
+
+  sotto-witness add-log -dir DIR -log ORIGIN              only if it has never signed for that log`
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "create" {
 		os.Exit(create(os.Args[2:], os.Stdout, os.Stderr))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "add-log" {
+		os.Exit(addLog(os.Args[2:], os.Stderr))
 	}
 	os.Exit(daemon.Role[witness.Config]{
 		Name: "sotto-witness", About: about,
@@ -49,11 +56,13 @@ func create(args []string, stdout, stderr io.Writer) int {
 	fs.SetOutput(stderr)
 	dir := fs.String("dir", "", "new `directory` for keys and memory")
 	name := fs.String("name", "", "`name` of the witness for ever, such as witness.example/w1")
+	var logs []string
+	fs.Func("log", "`origin` of a log to sign for; may be repeated", func(s string) error { logs = append(logs, s); return nil })
 	if err := fs.Parse(args); err != nil || *dir == "" || *name == "" || fs.NArg() > 0 {
 		fs.Usage()
 		return daemon.ExitUsage
 	}
-	if err := witness.Create(*dir, *name); err != nil {
+	if err := witness.Create(*dir, *name, logs...); err != nil {
 		fmt.Fprintln(stderr, "sotto-witness:", err)
 		return daemon.ExitFailed
 	}
@@ -65,6 +74,24 @@ func create(args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintln(stdout, "witnesses: # one witness: name its second key, ML-DSA-44, only if ml_dsa_44 is set")
 	for _, c := range cosigners {
 		fmt.Fprintf(stdout, "  - %s\n", c.VKey())
+	}
+	return daemon.ExitOK
+}
+
+// addLog writes down that a witness has signed nothing of a log yet. An absent memory
+// is never taken for that: it may have been lost.
+func addLog(args []string, stderr io.Writer) int {
+	fs := flag.NewFlagSet("sotto-witness add-log", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	dir := fs.String("dir", "", "`directory` of the witness, which does not run")
+	log := fs.String("log", "", "`origin` of a log that this witness has never signed for")
+	if err := fs.Parse(args); err != nil || *dir == "" || *log == "" || fs.NArg() > 0 {
+		fs.Usage()
+		return daemon.ExitUsage
+	}
+	if err := witness.AddLog(*dir, *log); err != nil {
+		fmt.Fprintln(stderr, "sotto-witness:", err)
+		return daemon.ExitFailed
 	}
 	return daemon.ExitOK
 }

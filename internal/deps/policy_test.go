@@ -109,7 +109,9 @@ var may = map[string][]string{
 	// The log itself: Tessera's tiles, and what an index that means something
 	// needs on top. It knows no statement.
 	"transparency/log":     {"internal/durable", "internal/httpx", "transparency", "transparency/tiles"},
-	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/log", "transparency/statement", "transparency/witness/feed"},
+	"transparency/publish": {"attestation", "attestation/evidence", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/keyfile", "transparency/log", "transparency/statement", "transparency/witness/feed"},
+	// Key files of logs and witnesses: one reader for both.
+	"transparency/keyfile": {"transparency"},
 	// What was released, and by whom: one door, over bundle.
 	"transparency/release": {"attestation", "transparency", "transparency/bundle"},
 	// Makes releases: runs compilers, signs, speaks to logs. No client has it.
@@ -124,7 +126,7 @@ var may = map[string][]string{
 	"transparency/statement":         {"transparency"},
 	// A witness is run by third parties: it has nothing of the publisher in it,
 	// and dials nobody. The log asks it, through feed.
-	"transparency/witness":      {"internal/durable", "internal/httpx", "internal/metrics", "transparency"},
+	"transparency/witness":      {"internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/keyfile"},
 	"transparency/witness/feed": {"internal/httpx", "transparency", "transparency/witness"},
 	// Reads any tile log and believes only what leads to a verified root. Clients
 	// and auditors have it, so it has nothing of what writes one.

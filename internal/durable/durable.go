@@ -32,7 +32,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 		os.Remove(tmp)
 		return fmt.Errorf("durable: write %s: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // CreateFile creates path with data, atomically, and refuses with an error
@@ -53,7 +53,7 @@ func CreateFile(path string, data []byte, perm fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("durable: create %s: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // temporary leaves data, synced, in a new file beside path.
@@ -80,7 +80,8 @@ func temporary(path string, data []byte, perm fs.FileMode) (name string, err err
 	return f.Name(), f.Close()
 }
 
-func syncDir(dir string) error {
+// SyncDir makes what was created, renamed or removed in dir survive a crash.
+func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}

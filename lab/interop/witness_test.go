@@ -97,7 +97,11 @@ func startTheirs(t *testing.T, l *grownLog) feed.WitnessConfig {
 func startOurs(t *testing.T, logs ...witness.Log) (*witness.Witness, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "w")
-	if err := witness.Create(dir, "ours.example/w"); err != nil {
+	var origins []string
+	for _, l := range logs {
+		origins = append(origins, l.Origin)
+	}
+	if err := witness.Create(dir, "ours.example/w", origins...); err != nil {
 		t.Fatal(err)
 	}
 	store := must(witness.OpenFileStore(dir))

@@ -54,7 +54,7 @@ func Create(cfg Config) (err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
-	return syncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 // Open opens what [Create] made. It refuses, as [transparency.CodeRollback], a
@@ -205,13 +205,4 @@ func (l *Log) Check(ctx context.Context) error {
 func rollback(signed, size uint64) error {
 	return transparency.Refuse(transparency.CodeRollback,
 		"the log was signed at %d leaves and these %d are not them; restore the leaves, or start a log of another origin", signed, size)
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("log: %w", err)
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sotto-project/sotto/internal/durable"
 	"github.com/sotto-project/sotto/transparency/log"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
@@ -58,7 +59,7 @@ func createLog(dir, origin string, now time.Time, d disk) (err error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
-	return syncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 // begin puts leaf 0 into a directory that has keys.
@@ -86,13 +87,4 @@ func begin(dir, origin string, now time.Time, d disk) error {
 		return err
 	}
 	return errors.Join(d.appendAt(tiles, ctx, 0, statement.LogLeaf(leaf)), tiles.Close())
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("log: %w", err)
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -7,18 +7,13 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/keyfile"
 	"github.com/sotto-project/sotto/transparency/log"
 )
 
@@ -57,7 +52,7 @@ func GenerateKeys(origin string) (*Keys, error) {
 }
 
 func newPQSeed() []byte {
-	seed := make([]byte, transparency.PQSeedSize)
+	seed := make([]byte, transparency.MLDSASeedSize)
 	rand.Read(seed) // never fails
 	return seed
 }
@@ -76,111 +71,44 @@ func newKeys(origin string, log ed25519.PrivateKey, pqSeed []byte, clock ed25519
 
 // OpenKeys reads the keys of a log directory, for a log of this origin.
 func OpenKeys(dir, origin string) (*Keys, error) {
-	log, err := readKey(filepath.Join(dir, logKeyFile))
+	log, err := keyfile.ReadEd25519(filepath.Join(dir, logKeyFile))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("log key: %w", err)
 	}
-	pqSeed, err := readPQKey(filepath.Join(dir, pqKeyFile))
+	pqSeed, err := keyfile.ReadMLDSA44(filepath.Join(dir, pqKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		pqSeed, err = nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("log key: %w", err)
 	}
-	clock, err := readKey(filepath.Join(dir, clockKeyFile))
+	clock, err := keyfile.ReadEd25519(filepath.Join(dir, clockKeyFile))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("log key: %w", err)
 	}
 	return newKeys(origin, log, pqSeed, clock)
 }
 
-// createKey writes a new Ed25519 key as PKCS #8.
+// createKey writes a new Ed25519 key.
 func (d *disk) createKey(path string) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("log key: %v", err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	data, err := keyfile.Ed25519(key)
 	if err != nil {
 		return fmt.Errorf("log key: %v", err)
 	}
-	return d.createPEM(path, der)
+	return d.create(path, data, 0o600)
 }
 
-func (d *disk) createPEM(path string, der []byte) error {
-	return d.create(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-// A pkcs8 is an ML-DSA-44 private key in its seed form (RFC 9881, Section 6),
-// which the standard library does not write yet.
-type pkcs8 struct {
-	Version   int
-	Algorithm pkix.AlgorithmIdentifier
-	Key       []byte // [0] IMPLICIT OCTET STRING of the seed
-}
-
-var oidMLDSA44 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3, 17}
-
-// createPQKey writes a new ML-DSA-44 key as PKCS #8.
+// createPQKey writes a new ML-DSA-44 key.
 func (d *disk) createPQKey(path string) error {
-	key, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, Bytes: newPQSeed()})
+	data, err := keyfile.MLDSA44(newPQSeed())
 	if err != nil {
 		return fmt.Errorf("log key: %v", err)
 	}
-	der, err := asn1.Marshal(pkcs8{Algorithm: pkix.AlgorithmIdentifier{Algorithm: oidMLDSA44}, Key: key})
-	if err != nil {
-		return fmt.Errorf("log key: %v", err)
-	}
-	return d.createPEM(path, der)
-}
-
-func readPQKey(path string) ([]byte, error) {
-	der, err := readPEM(path)
-	if err != nil {
-		return nil, err
-	}
-	var k pkcs8
-	var seed asn1.RawValue
-	rest, err := asn1.Unmarshal(der, &k)
-	if err == nil && len(rest) == 0 && k.Version == 0 && k.Algorithm.Algorithm.Equal(oidMLDSA44) {
-		rest, err = asn1.Unmarshal(k.Key, &seed)
-		if err == nil && len(rest) == 0 && seed.Class == asn1.ClassContextSpecific && seed.Tag == 0 && !seed.IsCompound && len(seed.Bytes) == transparency.PQSeedSize {
-			return seed.Bytes, nil
-		}
-	}
-	return nil, fmt.Errorf("log key: %s: not the seed of an ML-DSA-44 key", path)
-}
-
-func readKey(path string) (ed25519.PrivateKey, error) {
-	der, err := readPEM(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if k, ok := key.(ed25519.PrivateKey); ok && err == nil {
-		return k, nil
-	}
-	return nil, fmt.Errorf("log key: %s: not an Ed25519 key", path)
-}
-
-// readPEM never puts the file's bytes into an error.
-func readPEM(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("log key: %w", err)
-	}
-	if runtime.GOOS != "windows" && st.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("log key: %s is open to everybody (mode %04o); chmod 600", path, st.Mode().Perm())
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("log key: %w", err)
-	}
-	block, rest := pem.Decode(b)
-	if block == nil || block.Type != "PRIVATE KEY" || len(rest) != 0 {
-		return nil, fmt.Errorf("log key: %s: not one PEM private key", path)
-	}
-	return block.Bytes, nil
+	return d.create(path, data, 0o600)
 }
 
 // disk is how a Log writes; tests make single writes fail.

@@ -4,46 +4,18 @@
 package witness
 
 import (
+	"bytes"
 	"fmt"
-	"strconv"
-	"strings"
-
-	"github.com/sotto-project/sotto/transparency"
 )
 
-const evidenceHeader = "sotto fork evidence 1\nfirst "
-
-// appendEvidence prints two notes that a log signed, of one size and with two
-// roots:
-//
-//	sotto fork evidence 1
-//	first <length of the first note in bytes>
-//	                         (empty line)
-//	<first note><second note>
+// appendEvidence prints two notes that a log signed, of one size and with two roots,
+// as the file that `sotto audit fork` judges (docs/spec/fork-evidence.md, kind roots).
+// Only this one kind: package fork, which reads them all, knows statements, and a
+// witness does not know what a log is about. The tests hold this against fork.Parse.
 func appendEvidence(b, first, second []byte) []byte {
-	b = strconv.AppendInt(append(b, evidenceHeader...), int64(len(first)), 10)
-	b = append(b, "\n\n"...)
-	return append(append(b, first...), second...)
-}
-
-// ParseEvidence reads a file of the evidence folder and judges it: both notes
-// must be by the log that key belongs to, and contradict each other. The error
-// is nil only if the log is convicted.
-func ParseEvidence(b []byte, key *transparency.LogKey) (first, second *transparency.Checkpoint, err error) {
-	rest, ok := strings.CutPrefix(string(b), evidenceHeader)
-	digits, notes, ok2 := strings.Cut(rest, "\n\n")
-	n, err := strconv.Atoi(digits)
-	if !ok || !ok2 || err != nil || n < 0 || n > len(notes) || strconv.Itoa(n) != digits {
-		return nil, nil, fmt.Errorf("fork evidence: damaged")
+	if bytes.Compare(first, second) > 0 { // one contradiction has one file
+		first, second = second, first
 	}
-	if first, err = key.ParseCheckpoint([]byte(notes[:n])); err != nil {
-		return nil, nil, fmt.Errorf("fork evidence: first note: %w", err)
-	}
-	if second, err = key.ParseCheckpoint([]byte(notes[n:])); err != nil {
-		return nil, nil, fmt.Errorf("fork evidence: second note: %w", err)
-	}
-	if first.Size != second.Size || first.Root == second.Root {
-		return nil, nil, fmt.Errorf("fork evidence: the notes do not contradict each other")
-	}
-	return first, second, nil
+	b = append(b, "sotto-fork-evidence/v1\nkind roots\n"...)
+	return fmt.Appendf(b, "first %d\n%s\nsecond %d\n%s\n", len(first), first, len(second), second)
 }

@@ -12,13 +12,9 @@ import (
 	"github.com/sotto-project/sotto/internal/httpx"
 )
 
-// maxConcurrent is how many requests are looked at, at a time. Anybody can send
-// a log's newest checkpoint again, and each time costs a write to the disk.
-const maxConcurrent = 64
-
 // Handler serves POST /add-checkpoint (C2SP tlog-witness).
 func (w *Witness) Handler() http.Handler {
-	mux, slots := http.NewServeMux(), make(chan struct{}, maxConcurrent)
+	mux, q := http.NewServeMux(), newQueue(w.logs)
 	mux.HandleFunc("POST /add-checkpoint", func(rw http.ResponseWriter, r *http.Request) {
 		httpx.LimitBody(rw, r, MaxRequest)
 		body, err := io.ReadAll(r.Body)
@@ -26,20 +22,24 @@ func (w *Witness) Handler() http.Handler {
 			httpx.BodyProblem(rw, err)
 			return
 		}
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		default:
+		req, err := ParseRequest(body)
+		if err != nil {
+			answer(rw, nil, w.refused(err))
+			return
+		}
+		// Who holds no signature of the log takes nobody's turn.
+		a, err := w.look(req)
+		if err != nil {
+			answer(rw, nil, w.refused(err))
+			return
+		}
+		done, ok := q.wait(r.Context(), a.cp.Origin, w.grows(a))
+		if !ok {
 			httpx.Problem(rw, http.StatusServiceUnavailable, "busy")
 			return
 		}
-		req, err := ParseRequest(body)
-		if err != nil {
-			w.meters.refused.Inc(string(CodeRequest))
-			answer(rw, nil, err)
-			return
-		}
-		lines, err := w.AddCheckpoint(req)
+		defer done()
+		lines, err := w.answer(a)
 		answer(rw, lines, err)
 	})
 	return mux

@@ -6,19 +6,14 @@ package witness
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/sotto-project/sotto/internal/durable"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/keyfile"
 )
 
 const (
@@ -27,8 +22,9 @@ const (
 )
 
 // Create makes a new witness in dir, which must not exist or be empty: both
-// keys, and the folders of a [FileStore]. It appears as a whole or not at all.
-func Create(dir, name string) (err error) {
+// keys, and a [FileStore] to which these logs are added. It appears as a whole or
+// not at all.
+func Create(dir, name string, origins ...string) (err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("create witness: %s is not empty: %w", dir, fs.ErrExist)
 	}
@@ -59,119 +55,51 @@ func Create(dir, name string) (err error) {
 	if err := CreateFileStore(tmp); err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	for _, origin := range origins {
+		if err := addLog(tmp, origin); err != nil {
+			return fmt.Errorf("create witness: %w", err)
+		}
+	}
+	ed, err := keyfile.Ed25519(key)
 	if err != nil {
 		return fmt.Errorf("create witness: %v", err)
 	}
-	pqDER, err := marshalSeed(seed)
+	pq, err := keyfile.MLDSA44(seed)
 	if err != nil {
 		return fmt.Errorf("create witness: %v", err)
 	}
 	// Written last, and synced with their folder: the folders above are then too.
-	for file, der := range map[string][]byte{keyFile: der, pqKeyFile: pqDER} {
-		if err := durable.CreateFile(filepath.Join(tmp, file), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	for file, data := range map[string][]byte{keyFile: ed, pqKeyFile: pq} {
+		if err := durable.CreateFile(filepath.Join(tmp, file), data, 0o600); err != nil {
 			return fmt.Errorf("create witness: %w", err)
 		}
 	}
 	if err := os.Rename(tmp, dir); err != nil {
 		return fmt.Errorf("create witness: %w", err)
 	}
-	return syncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 // OpenCosigners reads the keys of a witness: Ed25519 and, with pq, ML-DSA-44.
 func OpenCosigners(dir, name string, pq bool) ([]*transparency.Cosigner, error) {
-	path := filepath.Join(dir, keyFile)
-	der, err := readKey(path)
+	key, err := keyfile.ReadEd25519(filepath.Join(dir, keyFile))
 	if err != nil {
-		return nil, err
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
-	key, ok := parsed.(ed25519.PrivateKey)
-	if err != nil || !ok {
-		return nil, fmt.Errorf("witness key: %s: not an Ed25519 key", path)
+		return nil, fmt.Errorf("witness key: %w", err)
 	}
 	ed, err := transparency.NewCosigner(name, key)
 	if err != nil {
-		return nil, fmt.Errorf("witness key: %s: %v", path, err)
+		return nil, fmt.Errorf("witness key: %v", err)
 	}
 	if !pq {
 		return []*transparency.Cosigner{ed}, nil
 	}
-	path = filepath.Join(dir, pqKeyFile)
-	if der, err = readKey(path); err != nil {
-		return nil, err
-	}
-	seed, err := parseSeed(der)
+	seed, err := keyfile.ReadMLDSA44(filepath.Join(dir, pqKeyFile))
 	if err != nil {
-		return nil, fmt.Errorf("witness key: %s: %v", path, err)
+		return nil, fmt.Errorf("witness key: %w", err)
 	}
 	c, err := transparency.NewMLDSACosigner(name, seed)
 	if err != nil {
-		return nil, fmt.Errorf("witness key: %s: %v", path, err)
+		return nil, fmt.Errorf("witness key: %v", err)
 	}
 	return []*transparency.Cosigner{ed, c}, nil
-}
-
-// readKey never puts the file's bytes into an error.
-func readKey(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("witness key: %w", err)
-	}
-	if runtime.GOOS != "windows" && st.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("witness key: %s is open to everybody (mode %04o); chmod 600", path, st.Mode().Perm())
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("witness key: %w", err)
-	}
-	block, rest := pem.Decode(b)
-	if block == nil || block.Type != "PRIVATE KEY" || len(rest) != 0 {
-		return nil, fmt.Errorf("witness key: %s: not one PEM private key", path)
-	}
-	return block.Bytes, nil
-}
-
-// pkcs8 is OneAsymmetricKey (RFC 5958) as RFC 9881, Section 6, fills it for a
-// seed: an OCTET STRING that holds [0] IMPLICIT OCTET STRING (SIZE (32)).
-type pkcs8 struct {
-	Version   int
-	Algorithm pkix.AlgorithmIdentifier
-	Key       []byte
-}
-
-func mldsa44OID() asn1.ObjectIdentifier {
-	return asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3, 17}
-}
-
-func marshalSeed(seed []byte) ([]byte, error) {
-	inner, err := asn1.MarshalWithParams(seed, "tag:0")
-	if err != nil {
-		return nil, err
-	}
-	return asn1.Marshal(pkcs8{0, pkix.AlgorithmIdentifier{Algorithm: mldsa44OID()}, inner})
-}
-
-func parseSeed(der []byte) ([]byte, error) {
-	var k pkcs8
-	var seed []byte
-	rest, err := asn1.Unmarshal(der, &k)
-	if err != nil || len(rest) != 0 || k.Version != 0 || !k.Algorithm.Algorithm.Equal(mldsa44OID()) || len(k.Algorithm.Parameters.FullBytes) != 0 {
-		return nil, errors.New("not an ML-DSA-44 key")
-	}
-	rest, err = asn1.UnmarshalWithParams(k.Key, &seed, "tag:0")
-	if err != nil || len(rest) != 0 || len(seed) != transparency.MLDSASeedSize {
-		return nil, errors.New("not an ML-DSA-44 key in the form of a seed")
-	}
-	return seed, nil
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("create witness: %w", err)
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -78,6 +78,11 @@ func Open(c Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, l := range c.Logs {
+		if err := store.check(l.Origin); err != nil {
+			return nil, errors.Join(err, store.Close())
+		}
+	}
 	reg := prometheus.NewRegistry()
 	w, err := New(Setup{Cosigners: cosigners, Logs: c.Logs, Store: store, Registry: reg, Log: log})
 	if err != nil {

@@ -7,15 +7,20 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/sotto-project/sotto/internal/durable"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/httpx/httpxtest"
 	"github.com/sotto-project/sotto/transparency"
@@ -69,30 +74,121 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// A flood of requests is refused, not queued: each costs a write.
-func TestBusy(t *testing.T) {
-	store := &slowStore{entered: make(chan struct{}, maxConcurrent), release: make(chan struct{})}
+// A flood of a log's newest checkpoint, which anybody can send: the log, when it
+// grows, does not wait for the flood, and nobody waits without end. DS-02.
+func TestFloodDoesNotSilenceTheLog(t *testing.T) {
+	t.Run("DS-02 every turn taken", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := &slowStore{release: make(chan struct{})}
+			w := newWorld(t, store)
+			h := w.Handler()
+			must(w.AddCheckpoint(w.request(tree(1, 0, 1), 0)))
+			store.slow.Store(maxConcurrent)
+			again := w.request(tree(1, 0, 1), 1).Append(nil)
+			flood := make(chan int, maxConcurrent+maxWaiting)
+			for range maxConcurrent + maxWaiting {
+				go func() { flood <- ask(h, again) }()
+			}
+			synctest.Wait()
+			start := time.Now()
+			if status := ask(h, again); status != http.StatusServiceUnavailable || time.Since(start) != 0 {
+				t.Errorf("one more than can wait: %d after %v", status, time.Since(start))
+			}
+			for n := 2; n < 22; n++ {
+				if status := ask(h, w.request(tree(1, 0, n), uint64(n-1)).Append(nil)); status != 200 || time.Since(start) != 0 {
+					t.Fatalf("the log with %d leaves: %d after %v", n, status, time.Since(start))
+				}
+			}
+			count := map[int]int{}
+			for range maxWaiting {
+				count[<-flood]++ // nobody gives up a turn: those who wait are told so
+			}
+			if count[503] != maxWaiting || time.Since(start) != maxWait {
+				t.Errorf("waited %v: %v", time.Since(start), count)
+			}
+			close(store.release)
+			for range maxConcurrent {
+				if status := <-flood; status != 409 { // the log has grown meanwhile
+					t.Errorf("status %d", status)
+				}
+			}
+			if status := ask(h, w.request(tree(1, 0, 21), 21).Append(nil)); status != 200 {
+				t.Errorf("afterwards %d", status)
+			}
+		})
+	})
+	t.Run("DS-02 128 senders", func(t *testing.T) {
+		w := newWorld(t, fileStore(t, newDir(t)))
+		w.Witness.now = time.Now // each second signs again
+		must(w.AddCheckpoint(w.request(tree(1, 0, 1), 0)))
+		h := w.Handler()
+		var wg sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		var newest atomic.Value
+		newest.Store(w.request(tree(1, 0, 1), 1).Append(nil))
+		for range 128 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					ask(h, newest.Load().([]byte))
+				}
+			})
+		}
+		for n := 2; n <= 21; n++ {
+			if status := ask(h, w.request(tree(1, 0, n), uint64(n-1)).Append(nil)); status != 200 {
+				t.Errorf("the log with %d leaves: %d", n, status)
+			}
+			newest.Store(w.request(tree(1, 0, n), uint64(n)).Append(nil))
+		}
+		stop()
+		wg.Wait()
+	})
+	t.Run("DS-02 a signature that is not the log's takes no turn", func(t *testing.T) {
+		store := &slowStore{release: make(chan struct{})}
+		store.slow.Store(1 << 20)
+		h := newWorld(t, store).Handler()
+		body := (&Request{Note: must(transparency.NewSigner(origin, key("impostor"))).Sign(5, [32]byte{1})}).Append(nil)
+		for range maxConcurrent + 2 {
+			if status := ask(h, body); status != 403 {
+				t.Fatalf("status %d", status)
+			}
+		}
+	})
+}
+
+// The same tree in the same second has one answer, and costs one write.
+func TestOneAnswerASecond(t *testing.T) {
+	store := fileStore(t, newDir(t))
 	w := newWorld(t, store)
-	h := w.Handler()
-	body := w.request(tree(1, 0, 1), 0).Append(nil)
-	done := make(chan int, maxConcurrent)
-	for range maxConcurrent {
-		go func() { done <- ask(h, body) }()
+	writes := 0
+	store.write = func(path string, data []byte, perm fs.FileMode) error {
+		writes++
+		return durable.WriteFile(path, data, perm)
 	}
-	for range maxConcurrent {
-		<-store.entered
-	}
-	if status := ask(h, body); status != http.StatusServiceUnavailable {
-		t.Errorf("status %d", status)
-	}
-	close(store.release)
-	for range maxConcurrent {
-		if status := <-done; status != 200 && status != 409 {
-			t.Errorf("status %d", status)
+	r := w.request(tree(1, 0, 5), 0)
+	lines := must(w.AddCheckpoint(r))
+	again := w.request(tree(1, 0, 5), 5)
+	for range 20 {
+		if got := must(w.AddCheckpoint(again)); !bytes.Equal(got, lines) {
+			t.Errorf("another answer: %q", got)
 		}
 	}
-	if status := ask(h, body); status != 409 {
-		t.Errorf("afterwards %d", status)
+	// What somebody else added to the note changes nothing.
+	foreign := &Request{Old: 5, Note: must(must(transparency.NewCosigner("x.example", key("x"))).Cosign(again.Note, noon))}
+	if got := must(w.AddCheckpoint(foreign)); !bytes.Equal(got, lines) || writes != 1 {
+		t.Errorf("%d writes, %q", writes, got)
+	}
+	if n := w.counter(t, "sotto_witness_cosigned_total"); n != "1" {
+		t.Errorf("counted %s", n)
+	}
+	w.at(noon.Add(time.Second))
+	w.verify(t, again.Note, must(w.AddCheckpoint(again)), noon.Add(time.Second))
+	if writes != 2 {
+		t.Errorf("%d writes", writes)
+	}
+	// What a process before this one wrote may not be on the disk yet: it is written again.
+	w.open(t)
+	if _, err := w.AddCheckpoint(again); err != nil || writes != 3 {
+		t.Errorf("%d writes, %v", writes, err)
 	}
 }
 
@@ -102,18 +198,17 @@ func ask(h http.Handler, body []byte) int {
 	return rec.Code
 }
 
-// slowStore holds every request at the door.
+// slowStore holds the next few requests at the door.
 type slowStore struct {
 	MemoryStore
-	entered, release chan struct{}
+	slow    atomic.Int64
+	release chan struct{}
 }
 
 func (s *slowStore) Update(origin string, f func([]byte) ([]byte, error)) error {
-	select {
-	case s.entered <- struct{}{}:
-	default:
+	if s.slow.Add(-1) >= 0 {
+		<-s.release
 	}
-	<-s.release
 	return s.MemoryStore.Update(origin, f)
 }
 

@@ -5,6 +5,7 @@ package witness
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,7 +14,10 @@ import (
 	"github.com/sotto-project/sotto/transparency"
 )
 
-const stateHeader = "sotto witness state 1\ntime "
+const (
+	stateHeader = "sotto witness state 1\ntime "
+	emptyHeader = "sotto witness state 1\nempty "
+)
 
 // A state is what a witness remembers of one log:
 //
@@ -21,12 +25,26 @@ const stateHeader = "sotto witness state 1\ntime "
 //	time <second of the last cosignature>
 //	                         (empty line)
 //	<note: the log's own signatures, then ours>
+//
+// or, of a log that it has signed nothing of, the empty tree:
+//
+//	sotto witness state 1
+//	empty <origin>
 type state struct {
 	time int64
 	cp   *transparency.Checkpoint
 }
 
+// emptyState is what is remembered of a log when it is added. It is written down:
+// a memory that is not there would otherwise look the same as one that was lost.
+func emptyState(origin string) *state {
+	return &state{cp: &transparency.Checkpoint{Origin: origin, Root: sha256.Sum256(nil)}}
+}
+
 func (s *state) append(b []byte) []byte {
+	if s.time == 0 {
+		return append(append(b, emptyHeader...), s.cp.Origin+"\n"...)
+	}
 	b = strconv.AppendInt(append(b, stateHeader...), s.time, 10)
 	b = append(b, "\n\n"...)
 	return append(b, s.cp.Note...)
@@ -35,6 +53,9 @@ func (s *state) append(b []byte) []byte {
 // parseState refuses what is not whole: a witness that took a damaged memory
 // for none would sign a second history.
 func parseState(b []byte, origin string) (*state, error) {
+	if empty := emptyState(origin); bytes.Equal(b, empty.append(nil)) {
+		return empty, nil
+	}
 	rest, ok := strings.CutPrefix(string(b), stateHeader)
 	digits, note, ok2 := strings.Cut(rest, "\n\n")
 	sec, err := strconv.ParseInt(digits, 10, 64)

@@ -16,13 +16,15 @@ import (
 	"sync"
 
 	"github.com/sotto-project/sotto/internal/durable"
+	"github.com/sotto-project/sotto/transparency"
 )
 
 // A Store is a witness's memory. Losing it is losing the witness: one that
 // starts again from nothing under the same key can be shown a second history.
 type Store interface {
-	// Update reads what is kept for a log, nil if nothing is, gives it to f and
-	// keeps what f returns. No other Update of that log runs between reading
+	// Update reads what is kept for a log, gives it to f and keeps what f returns,
+	// or leaves it as it is when that is nil. A log that was never added, or
+	// whose memory is gone, is [ErrNoMemory], and f is not asked. No other Update of that log runs between reading
 	// and keeping. When Update returns nil the new bytes survive a crash; with
 	// an error, f's own included, either the old bytes or the new ones are kept.
 	Update(origin string, f func(old []byte) ([]byte, error)) error
@@ -32,6 +34,11 @@ type Store interface {
 	// [ErrEnough], when much is kept already.
 	Keep(origin string, evidence []byte) error
 }
+
+// ErrNoMemory says that a [Store] holds nothing of a log: it was not added, or what
+// was signed is lost. A witness that took the one for the other would sign a
+// second history.
+var ErrNoMemory = errors.New("no memory of the log: if this witness has never signed for it, add it (sotto-witness add-log); if it has, its memory is lost: make a witness of another name, with new keys")
 
 // ErrEnough says that a [Store] holds as much evidence against a log as it will.
 var ErrEnough = errors.New("witness: enough evidence is kept")
@@ -43,7 +50,7 @@ const maxEvidence = 16
 // A FileStore is a directory:
 //
 //	lock                        held while the store is open
-//	state/<SHA-256 of origin>   what was signed last
+//	state/<SHA-256 of origin>   what was signed last, from when the log was added
 //	evidence/<that>.<hash>      two notes, both signed by the log
 type FileStore struct {
 	dir   string
@@ -95,14 +102,53 @@ func (s *FileStore) Update(origin string, f func(old []byte) ([]byte, error)) er
 	defer mu.Unlock()
 	path := filepath.Join(s.dir, "state", fileName(origin))
 	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("witness store: %q: %w", origin, ErrNoMemory)
+	}
+	if err != nil {
 		return fmt.Errorf("witness store: %w", err)
 	}
 	next, err := f(old)
-	if err != nil {
+	if err != nil || next == nil {
 		return err
 	}
 	return s.write(path, next, 0o600)
+}
+
+// Add writes down that nothing was signed yet of a log, and refuses one that there
+// is a memory of ([fs.ErrExist]). It is for the moment at which a witness is told of a
+// log, and no other.
+func (s *FileStore) Add(origin string) error {
+	mu := s.of(origin)
+	mu.Lock()
+	defer mu.Unlock()
+	return addLog(s.dir, origin)
+}
+
+func addLog(dir, origin string) error {
+	if !transparency.ValidOrigin(origin) {
+		return fmt.Errorf("witness store: %q cannot name a log", origin)
+	}
+	return durable.CreateFile(filepath.Join(dir, "state", fileName(origin)), emptyState(origin).append(nil), 0o600)
+}
+
+// check refuses, as [ErrNoMemory], a log that there is no memory of.
+func (s *FileStore) check(origin string) error {
+	if _, err := os.Stat(filepath.Join(s.dir, "state", fileName(origin))); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("witness store: %q: %w", origin, ErrNoMemory)
+	} else if err != nil {
+		return fmt.Errorf("witness store: %w", err)
+	}
+	return nil
+}
+
+// AddLog adds a log to the witness in dir, which is not running: see [FileStore.Add].
+func AddLog(dir, origin string) error {
+	s, err := OpenFileStore(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Add(origin), s.Close())
 }
 
 // Keep implements [Store].
@@ -147,7 +193,7 @@ func fileName(origin string) string {
 }
 
 // A MemoryStore forgets everything when its process ends, so it is for tests.
-// The zero MemoryStore is empty.
+// The zero MemoryStore is empty; a log that it is asked for is added.
 type MemoryStore struct {
 	mu       sync.Mutex
 	states   map[string][]byte
@@ -158,8 +204,12 @@ type MemoryStore struct {
 func (s *MemoryStore) Update(origin string, f func(old []byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next, err := f(slices.Clone(s.states[origin]))
-	if err != nil {
+	old := s.states[origin]
+	if old == nil {
+		old = emptyState(origin).append(nil)
+	}
+	next, err := f(slices.Clone(old))
+	if err != nil || next == nil {
 		return err
 	}
 	if s.states == nil {

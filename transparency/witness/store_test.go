@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -140,15 +141,17 @@ func TestDamagedState(t *testing.T) {
 	good := string(must(os.ReadFile(statePath(dir))))
 	other := must(transparency.NewSigner("other.example", key("o"))).Sign(5, [32]byte{1})
 	for name, bad := range map[string]string{
-		"empty":         "",
-		"cut":           good[:len(good)/2],
-		"one byte less": good[:len(good)-1],
-		"a byte more":   good + "\n",
-		"other version": strings.Replace(good, "state 1", "state 2", 1),
-		"no time":       strings.Replace(good, "time ", "time x", 1),
-		"time 0":        strings.Replace(good, "time 1782907200", "time 0", 1),
-		"zeros":         strings.Replace(good, "time ", "time 0", 1),
-		"other log":     "sotto witness state 1\ntime 1782907200\n\n" + string(other),
+		"empty":                  "",
+		"another's empty memory": "sotto witness state 1\nempty other.example\n",
+		"cut empty memory":       "sotto witness state 1\nempty " + origin,
+		"cut":                    good[:len(good)/2],
+		"one byte less":          good[:len(good)-1],
+		"a byte more":            good + "\n",
+		"other version":          strings.Replace(good, "state 1", "state 2", 1),
+		"no time":                strings.Replace(good, "time ", "time x", 1),
+		"time 0":                 strings.Replace(good, "time 1782907200", "time 0", 1),
+		"zeros":                  strings.Replace(good, "time ", "time 0", 1),
+		"other log":              "sotto witness state 1\ntime 1782907200\n\n" + string(other),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if bad == good {
@@ -171,6 +174,69 @@ func TestDamagedState(t *testing.T) {
 	}
 	if _, err := w.AddCheckpoint(w.request(tree(1, 0, 5), 5)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A memory that was lost is no empty memory: the witness signs no second history,
+// says what to do, and does not start.
+func TestLostState(t *testing.T) {
+	dir := newDir(t)
+	store := fileStore(t, dir)
+	w := newWorld(t, store)
+	var loud bytes.Buffer
+	w.slog = slog.New(slog.NewTextHandler(&loud, nil))
+	must(w.AddCheckpoint(w.request(tree(1, 0, 5), 0)))
+	if err := os.Remove(statePath(dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*Request{w.request(tree(2, 0, 5), 0), w.request(tree(1, 0, 5), 0), w.request(tree(1, 0, 9), 5), w.request(tree(1, 0, 0), 0)} {
+		lines, err := w.AddCheckpoint(r)
+		wantCode(t, err, CodeStore)
+		if lines != nil {
+			t.Error("signed")
+		}
+	}
+	if !strings.Contains(loud.String(), "sotto-witness add-log") || !strings.Contains(loud.String(), "another name") {
+		t.Errorf("does not say what to do: %s", &loud)
+	}
+	store.Close()
+	cfg := Config{Listen: "127.0.0.1:0", Dir: dir, Name: myName, Logs: []Log{{Origin: origin, LogKey: w.signer.VKey()}}}
+	if _, err := Open(cfg, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrNoMemory) || !strings.Contains(err.Error(), origin) {
+		t.Errorf("started: %v", err)
+	}
+}
+
+// A log is added once: adding it again does not make its memory empty.
+func TestAddLog(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "w")
+	if err := Create(dir, myName); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"", "two words", "a\nb"} {
+		if err := AddLog(dir, bad); err == nil {
+			t.Errorf("added %q", bad)
+		}
+	}
+	if err := AddLog(dir, origin); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(os.ReadFile(statePath(dir))); string(got) != "sotto witness state 1\nempty "+origin+"\n" {
+		t.Errorf("%q", got)
+	}
+	w := newWorld(t, fileStore(t, dir))
+	if runtime.GOOS != "windows" {
+		if err := AddLog(dir, "other.example"); err == nil {
+			t.Error("added while the witness runs")
+		}
+	}
+	must(w.AddCheckpoint(w.request(tree(1, 0, 5), 0)))
+	if err := w.store.(*FileStore).Add(origin); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("added again: %v", err)
+	}
+	_, err := w.AddCheckpoint(w.request(tree(2, 0, 5), 0))
+	wantCode(t, err, CodeFork)
+	if err := Create(filepath.Join(t.TempDir(), "w"), myName, "two words"); err == nil {
+		t.Error("made for a log without a name")
 	}
 }
 
@@ -240,35 +306,5 @@ func TestCreate(t *testing.T) {
 	}
 	if _, err := OpenFileStore(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an empty directory is no witness: %v", err)
-	}
-}
-
-// The key file's bytes are those of RFC 9881, Section 6 and Appendix C.1.1: the
-// seed 000102...1f in a PrivateKeyInfo.
-func TestSeedFile(t *testing.T) {
-	want := append([]byte{
-		0x30, 0x34, 0x02, 0x01, 0x00,
-		0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x11,
-		0x04, 0x22, 0x80, 0x20,
-	}, make([]byte, 32)...)
-	s := want[len(want)-32:]
-	for i := range s {
-		s[i] = byte(i)
-	}
-	if got := must(marshalSeed(s)); !bytes.Equal(got, want) {
-		t.Errorf("%x", got)
-	}
-	if got, err := parseSeed(want); err != nil || !bytes.Equal(got, s) {
-		t.Errorf("%x, %v", got, err)
-	}
-	for i := range len(want) - 32 { // every byte of the frame matters
-		bad := bytes.Clone(want)
-		bad[i]++
-		if _, err := parseSeed(bad); err == nil {
-			t.Errorf("byte %d", i)
-		}
-	}
-	if _, err := parseSeed(append(bytes.Clone(want), 0)); err == nil {
-		t.Error("a byte too many")
 	}
 }

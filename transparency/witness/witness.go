@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,10 @@ type Witness struct {
 	now       func() time.Time
 	slog      *slog.Logger
 	meters    meters
+
+	mu    sync.Mutex
+	kept  map[string][]byte // what this process has written last, or a little before
+	sizes map[string]uint64 // signed last by this process; only to tell who waits for whom
 }
 
 // New makes a witness. It touches neither disk nor network.
@@ -65,7 +70,7 @@ func New(s Setup) (*Witness, error) {
 			return nil, fmt.Errorf("witness: cosigners named %q and %q: a witness has one name", s.Cosigners[0].Name(), c.Name())
 		}
 	}
-	w := &Witness{cosigners: s.Cosigners, logs: map[string]*transparency.LogKey{}, store: s.Store, now: s.Now, slog: s.Log}
+	w := &Witness{cosigners: s.Cosigners, logs: map[string]*transparency.LogKey{}, store: s.Store, now: s.Now, slog: s.Log, kept: map[string][]byte{}, sizes: map[string]uint64{}}
 	for _, l := range s.Logs {
 		k, err := transparency.NewLogKey(l.Origin, l.LogKey, l.LogKeyPQ)
 		if err != nil {
@@ -104,23 +109,35 @@ func (w *Witness) VKeys() []string {
 // exist only after what they sign has been kept: an error means that nothing
 // was signed, and is an [*Error].
 func (w *Witness) AddCheckpoint(r *Request) ([]byte, error) {
-	lines, err := w.addCheckpoint(r)
+	a, err := w.look(r)
+	if err != nil {
+		return nil, w.refused(err)
+	}
+	return w.answer(a)
+}
+
+// refused makes an error an [*Error], and counts it.
+func (w *Witness) refused(err error) *Error {
 	var e *Error
-	switch {
-	case err == nil:
-		w.meters.signed.Inc()
-		return lines, nil
-	case !errors.As(err, &e):
+	if !errors.As(err, &e) {
 		e = refuse(CodeStore, "%v", err)
 	}
 	w.meters.refused.Inc(string(e.Code))
 	if e.Code == CodeStore || e.Code == CodeClock {
 		w.slog.Error("nothing signed", "error", e)
 	}
-	return nil, e
+	return e
 }
 
-func (w *Witness) addCheckpoint(r *Request) ([]byte, error) {
+// An asked is a request whose checkpoint the log has signed.
+type asked struct {
+	*Request
+	cp  *transparency.Checkpoint // its note has the log's signatures only
+	key *transparency.LogKey
+}
+
+// look checks what can be checked without the memory.
+func (w *Witness) look(r *Request) (*asked, error) {
 	cp, err := transparency.ReadUnverified(r.Note)
 	if err != nil {
 		return nil, refuse(CodeRequest, "%v", err)
@@ -138,35 +155,66 @@ func (w *Witness) addCheckpoint(r *Request) ([]byte, error) {
 	if cp.Note, err = key.Strip(cp); err != nil {
 		return nil, refuse(CodeRequest, "%v", err)
 	}
-	var lines, evidence []byte
-	err = w.store.Update(cp.Origin, func(old []byte) ([]byte, error) {
-		last := &state{cp: &transparency.Checkpoint{Origin: cp.Origin, Root: sha256.Sum256(nil)}} // the empty tree
-		if old != nil {
-			var err error
-			if last, err = parseState(old, cp.Origin); err != nil {
-				return nil, err
-			}
-		}
-		if err := compare(last, cp, r); err != nil {
-			if err.Code == CodeFork {
-				evidence = appendEvidence(nil, stripped(key, last.cp.Note), cp.Note)
-			}
-			return nil, err
-		}
-		next, signed, err := w.sign(last, cp)
+	return &asked{r, cp, key}, nil
+}
+
+// answer compares with the memory, signs and keeps.
+func (w *Witness) answer(a *asked) ([]byte, error) {
+	var lines, kept, evidence []byte
+	err := w.store.Update(a.cp.Origin, func(old []byte) ([]byte, error) {
+		last, err := parseState(old, a.cp.Origin)
 		if err != nil {
 			return nil, err
 		}
-		lines = signed
-		return next.append(nil), nil
+		if err := compare(last, a.cp, a.Request); err != nil {
+			if err.Code == CodeFork {
+				evidence = appendEvidence(nil, stripped(a.key, last.cp.Note), a.cp.Note)
+			}
+			return nil, err
+		}
+		var same bool
+		if lines, same = w.again(old, last, a.cp); same {
+			return nil, nil
+		}
+		next, signed, err := w.sign(last, a.cp)
+		if err != nil {
+			return nil, err
+		}
+		lines, kept = signed, next.append(nil)
+		return kept, nil
 	})
 	if evidence != nil {
-		w.accuse(cp, evidence)
+		w.accuse(a.cp, evidence)
 	}
 	if err != nil {
-		return nil, err
+		return nil, w.refused(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sizes[a.cp.Origin] = max(w.sizes[a.cp.Origin], a.cp.Size)
+	if kept != nil {
+		w.kept[a.cp.Origin] = kept
+		w.meters.signed.Inc()
 	}
 	return lines, nil
+}
+
+// again is what was answered in this second, if it was the same tree. Anybody can
+// send a log's newest checkpoint, as often as the line carries: signing it once a
+// second says all there is to say, and one write a second is what it costs. Only
+// what this process has seen kept counts: a file can be there and not be safe yet.
+func (w *Witness) again(old []byte, last *state, cp *transparency.Checkpoint) ([]byte, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines, same := bytes.CutPrefix(last.cp.Note, cp.Note)
+	return bytes.Clone(lines), same && last.time == w.now().Unix() && bytes.Equal(old, w.kept[cp.Origin])
+}
+
+// grows reports whether a asks for more leaves than this process has signed.
+func (w *Witness) grows(a *asked) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return a.cp.Size > w.sizes[a.cp.Origin]
 }
 
 // stripped leaves out what we signed, so that one fork makes one piece of

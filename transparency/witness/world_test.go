@@ -157,7 +157,7 @@ func fileStore(t testing.TB, dir string) *FileStore {
 
 func newDir(t testing.TB) string {
 	dir := filepath.Join(t.TempDir(), "w")
-	if err := Create(dir, myName); err != nil {
+	if err := Create(dir, myName, origin); err != nil {
 		t.Fatal(err)
 	}
 	return dir
