@@ -90,6 +90,13 @@ func (c *Client) fetchLocked(parent context.Context) (*world, error) {
 	ctx, cancel := context.WithTimeout(parent, fetchTimeout)
 	defer cancel()
 	w, err := c.fetchWorld(ctx)
+	if errors.As(err, new(*turnedError)) {
+		w, err = c.fetchWorld(ctx) // by now the next one is what mirrors serve
+	}
+	var turned *turnedError
+	if errors.As(err, &turned) {
+		err = turned.error
+	}
 	switch {
 	case parent.Err() != nil:
 		return nil, parent.Err()
@@ -106,6 +113,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 	if err := c.log.open(); err != nil {
 		return nil, err
 	}
+	began := c.cfg.Now()
 	about := c.log.logOf()
 	w, seen, err := c.fetchStatement(ctx)
 	if err != nil {
@@ -121,7 +129,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 		return nil, err
 	}
 	if err := c.withheld(ctx, w, seen); err != nil {
-		return nil, worldError(err)
+		return nil, w.turned(began, worldError(err))
 	}
 	if err := c.fetchEvidence(ctx, w); err != nil {
 		return nil, worldError(err)
@@ -131,7 +139,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 		return nil, worldError(err)
 	}
 	if err := c.usable(w); err != nil {
-		return nil, late(err)
+		return nil, w.turned(began, late(err))
 	}
 	if err := w.judgeReleases(c.releases, c.cfg.Now()); err != nil {
 		return nil, worldError(err)
@@ -285,6 +293,18 @@ func late(err error) error {
 	var own *Error
 	if errors.As(err, &own) && own.Code == string(transparency.CodeEpochExpired) {
 		return refuse(CodeEpochWithheld, "%s, and the mirrors serve nothing newer", own.Detail).hint(withheldHint)
+	}
+	return err
+}
+
+// A turnedError is the end of an epoch between a client's first question about it
+// and its last. Nobody withheld anything: the client has to ask again.
+type turnedError struct{ error }
+
+// turned tells that from an epoch that was over when the client began to ask.
+func (w *world) turned(began time.Time, err error) error {
+	if CodeOf(err) == CodeEpochWithheld && began.Before(w.statement.NotAfter) {
+		return &turnedError{err}
 	}
 	return err
 }

@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/client"
 	"github.com/sotto-project/sotto/client/internal/clienttest"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
@@ -66,5 +68,36 @@ func TestPackOfTheNextEpoch(t *testing.T) {
 				t.Errorf("asked for %v, want %v", asked, c.asked)
 			}
 		})
+	}
+}
+
+// TestEpochTurnsMeanwhile: an epoch that ends between a client's first question
+// about it and its last is nobody's fault, and the client asks again.
+func TestEpochTurnsMeanwhile(t *testing.T) {
+	w := clienttest.Start(t, 3)
+	begin := time.Now().Truncate(time.Second)
+	w.Epoch(begin, 30*time.Second)
+	w.Epoch(begin.Add(30*time.Second), time.Hour)
+	w.Refresh(2)
+	var late atomic.Bool
+	w.Router.Intercept(func(honest http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/freshness" {
+				late.Store(true)
+			}
+			honest.ServeHTTP(rw, r)
+		})
+	})
+	cl := w.Client(func(cfg *client.Config) {
+		cfg.Now = func() time.Time {
+			if late.Load() {
+				return time.Now().Add(31 * time.Second)
+			}
+			return time.Now()
+		}
+	})
+	v, err := cl.View(t.Context())
+	if err != nil || v.Epoch != 3 {
+		t.Errorf("%+v, %v; want epoch 3", v, err)
 	}
 }

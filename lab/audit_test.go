@@ -61,6 +61,26 @@ func TestAuditOfALab(t *testing.T) {
 		t.Errorf("from relays alone, exit %d: %s%s", exit, raw, stderr)
 	}
 	conforms(t, raw)
+	// As verify, it finds the lab that runs, and says so where none does.
+	find := func(cache string) (string, string, int) {
+		cmd := exec.Command(binary, "audit", "--json")
+		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+		return finish(t, cmd)
+	}
+	cache := t.TempDir()
+	if stdout, stderr, exit := find(cache); exit == 0 || stdout != "" || !strings.Contains(stderr, "trust") {
+		t.Errorf("no lab runs: exit %d, %s%s", exit, stdout, stderr)
+	}
+	if err := os.Mkdir(filepath.Join(cache, "sotto-lab"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	note := fmt.Sprintf("%s\n%d\n", l.ready.Dir, l.cmd.Process.Pid)
+	if err := os.WriteFile(filepath.Join(cache, "sotto-lab", "running"), []byte(note), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, exit := find(cache); exit != 0 || !strings.Contains(stdout, `"clean"`) {
+		t.Errorf("the lab that runs: exit %d, %s%s", exit, stdout, stderr)
+	}
 }
 
 // oneFace makes a trust file whose two relays both mirror what relay-n mirrors.

@@ -98,25 +98,29 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 
 // cosigned collects the votes of trusted witnesses and their time.
 func cosigned(origin string, text []byte, sigs []signature, witnesses []note.Verifier, quorum int) ([]Cosignature, time.Time, error) {
-	out, err := countWitnesses(origin, witnesses, text, sigs)
+	votes, err := countWitnesses(origin, witnesses, text, sigs, quorum)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if n := len(out); n < quorum {
-		return nil, time.Time{}, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", origin, n, quorum)
-	}
-	times := make([]time.Time, len(out))
-	for i, cs := range out {
-		times[i] = cs.Time
+	out, times := make([]Cosignature, len(votes)), make([]time.Time, len(votes))
+	for i, v := range votes {
+		out[i], times[i] = Cosignature{v.name, v.first}, v.first
 	}
 	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
 	return out, times[quorum-1], nil
 }
 
-// WitnessTime is the [Checkpoint.Time] of a checkpoint of a log whose own
-// signature somebody else verifies, because its key is of another kind than
-// ours. Refusals: [CodeTrust], [CodeFormat], [CodeWitness].
-func WitnessTime(b []byte, witnesses []string, quorum int) (time.Time, error) {
+// PublicSince is the earliest time by which a quorum of the witnesses says it had
+// seen a checkpoint: the quorum-th smallest of their times. Fewer than quorum
+// liars cannot make it older than the first honest witness's time, whichever
+// cosignatures whoever carries the note left out; they can only make it look
+// younger. [Checkpoint.Time] is for the opposite question, where the past is
+// harmless. A time after latest counts for nothing, and refuses if no quorum is
+// left without it.
+//
+// The log's own signature is somebody else's to verify, because its key is of
+// another kind than ours. Refusals: [CodeTrust], [CodeFormat], [CodeWitness].
+func PublicSince(b []byte, witnesses []string, quorum int, latest time.Time) (time.Time, error) {
 	verifiers, err := witnessVerifiers(witnesses, quorum, map[string]bool{})
 	if err != nil {
 		return time.Time{}, err
@@ -129,8 +133,16 @@ func WitnessTime(b []byte, witnesses []string, quorum int) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	_, at, err := cosigned(c.Origin, text, sigs, verifiers, quorum)
-	return at, err
+	votes, err := countWitnesses(c.Origin, verifiers, text, sigs, quorum)
+	if err != nil {
+		return time.Time{}, err
+	}
+	slices.SortFunc(votes, func(a, b vote) int { return a.last.Compare(b.last) })
+	if v := votes[quorum-1]; v.last.After(latest) {
+		return time.Time{}, Refuse(CodeWitness, "checkpoint of %q: %q cosigned at %s, which is in the future, and without it there are fewer than %d witnesses",
+			c.Origin, v.name, v.last.Format(time.RFC3339), quorum)
+	}
+	return votes[quorum-1].last, nil
 }
 
 // CheckWitnesses reports, as [CodeTrust], why these keys and this quorum cannot
@@ -140,16 +152,24 @@ func CheckWitnesses(witnesses []string, quorum int) error {
 	return err
 }
 
+// A vote is one witness's word by all of its keys: the earliest and the latest of
+// their times, equal where it has one key.
+type vote struct {
+	name        string
+	first, last time.Time
+}
+
 // countWitnesses verifies the cosignatures by trusted keys and counts witnesses,
 // not keys: keys with one name are one witness, which has voted when each of
 // them has signed. So a second key for a witness adds no vote and takes no
 // check away: with an Ed25519 and an ML-DSA-44 key it needs both, and whoever
-// can forge one of them has won nothing. Its time is the earlier one, for the
-// same reason. A signature that is wrong, doubled or without a time refuses the
-// whole note; one that is missing costs its witness the vote.
-func countWitnesses(origin string, keys []note.Verifier, text []byte, sigs []signature) ([]Cosignature, error) {
-	var out []Cosignature
-	times, missing := map[string]time.Time{}, map[string]bool{}
+// can forge one of them has won nothing. For the same reason each reader takes
+// of the two times the one that is worse for the note. A signature that is wrong,
+// doubled or without a time refuses the whole note; one that is missing costs its
+// witness the vote. Fewer votes than quorum refuse.
+func countWitnesses(origin string, keys []note.Verifier, text []byte, sigs []signature, quorum int) ([]vote, error) {
+	var out []vote
+	votes, missing := map[string]vote{}, map[string]bool{}
 	for _, k := range keys {
 		switch found, good := verifyOne(k, text, sigs); {
 		case found == 0:
@@ -162,15 +182,26 @@ func countWitnesses(origin string, keys []note.Verifier, text []byte, sigs []sig
 		if !ok {
 			return nil, Refuse(CodeWitness, "checkpoint of %q: %q gives no usable time", origin, k.Name())
 		}
-		if first, again := times[k.Name()]; !again || when.Before(first) {
-			times[k.Name()] = when
+		v, again := votes[k.Name()]
+		if !again {
+			v = vote{k.Name(), when, when}
 		}
+		if when.Before(v.first) {
+			v.first = when
+		}
+		if when.After(v.last) {
+			v.last = when
+		}
+		votes[k.Name()] = v
 	}
 	for _, k := range keys {
-		if when, ok := times[k.Name()]; ok && !missing[k.Name()] {
-			out = append(out, Cosignature{k.Name(), when})
-			delete(times, k.Name())
+		if v, ok := votes[k.Name()]; ok && !missing[k.Name()] {
+			out = append(out, v)
+			delete(votes, k.Name())
 		}
+	}
+	if n := len(out); n < quorum {
+		return nil, Refuse(CodeWitness, "checkpoint of %q: %d trusted witnesses cosigned, want %d", origin, n, quorum)
 	}
 	return out, nil
 }

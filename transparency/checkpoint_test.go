@@ -327,6 +327,70 @@ func TestTimeIsAQuorums(t *testing.T) {
 	}
 }
 
+// TestPublicSince: fewer than quorum liars make nothing look older than the first
+// honest witness saw it, whichever lines a carrier leaves out.
+func TestPublicSince(t *testing.T) {
+	w1, w2, w3 := "w1.example", "w2.example", "w3.example"
+	h, year := time.Hour, 365*24*time.Hour
+	latest := noon.Add(time.Minute)
+	for name, c := range map[string]struct {
+		times map[string]time.Duration // from noon
+		want  time.Duration
+		code  transparency.Code
+	}{
+		"all honest":                        {map[string]time.Duration{w1: -3 * h, w2: -2 * h, w3: -h}, -2 * h, ""},
+		"two, one liar in the past":         {map[string]time.Duration{w1: 0, w2: -year}, 0, ""},
+		"two, the other liar":               {map[string]time.Duration{w1: -year, w3: 0}, 0, ""},
+		"three, one liar in the past":       {map[string]time.Duration{w1: -h, w2: -year, w3: 0}, -h, ""},
+		"three, one liar in the future":     {map[string]time.Duration{w1: -h, w2: year, w3: -2 * h}, -h, ""},
+		"two, one liar in the near future":  {map[string]time.Duration{w1: -year, w2: time.Minute}, time.Minute, ""},
+		"two, one liar in the future":       {map[string]time.Duration{w1: -h, w2: time.Minute + time.Second}, 0, transparency.CodeWitness},
+		"three, two liars in the future":    {map[string]time.Duration{w1: -h, w2: year, w3: year}, 0, transparency.CodeWitness},
+		"three, one liar past and one late": {map[string]time.Duration{w1: -year, w2: -h, w3: year}, -h, ""},
+		"one witness":                       {map[string]time.Duration{w1: -h}, 0, transparency.CodeWitness},
+		"none":                              {nil, 0, transparency.CodeWitness},
+	} {
+		t.Run("AT-49 "+name, func(t *testing.T) {
+			n := signed(t, 5)
+			for who, d := range c.times {
+				n = cosign(t, n, who, noon.Add(d))
+			}
+			at, err := transparency.PublicSince(n, trust(t).Witnesses, 2, latest)
+			if c.code != "" {
+				wantCode(t, err, c.code)
+				if !at.IsZero() {
+					t.Errorf("a refusal with a time, %v", at)
+				}
+				if err != nil && len(c.times) > 1 && !strings.Contains(err.Error(), w2) && !strings.Contains(err.Error(), w3) {
+					t.Errorf("%v does not name who is in the future", err)
+				}
+				return
+			}
+			if err != nil || !at.Equal(noon.Add(c.want)) {
+				t.Errorf("%v %v, want %v", at, err, noon.Add(c.want))
+			}
+		})
+	}
+	t.Run("AT-49 one of a witness's two keys forged", func(t *testing.T) {
+		second, err := transparency.NewCosigner(w1, key("second key of w1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := second.Cosign(cosign(t, signed(t, 5), w1, noon.Add(-year)), noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := transparency.PublicSince(n, []string{witness(t, w1).VKey(), second.VKey()}, 1, latest)
+		if err != nil || !at.Equal(noon) {
+			t.Errorf("%v %v", at, err)
+		}
+	})
+	for _, quorum := range []int{0, -1, 4} {
+		wantCode(t, second(transparency.PublicSince(good(t, 5), trust(t).Witnesses, quorum, latest)), transparency.CodeTrust)
+	}
+	wantCode(t, second(transparency.PublicSince([]byte("x"), trust(t).Witnesses, 2, latest)), transparency.CodeFormat)
+}
+
 func TestCheckpointOfOthers(t *testing.T) {
 	root, _ := tree(t, 5).Root(5)
 	other := signer(t, "other.example").Sign(5, root)

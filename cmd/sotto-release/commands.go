@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,10 +193,13 @@ func reproduceCommand() *cobra.Command {
 	c := &cobra.Command{Use: "reproduce FILE", Args: cobra.ExactArgs(1), Short: "Build a release again and compare, bit for bit",
 		Long: `Judges the release, builds it again from a checkout of its tag as its provenance
 says, and compares every program and image with what was released. It takes the
-very compiler that the provenance names, with an empty cache. What was made by another recipe (images of
-machines, weights) is listed and not compared.`,
+very compiler that the provenance names, with an empty cache. A program or OCI image
+that the release names and no provenance makes is DIFFERENT (exit 10). What was made
+by another recipe (images of machines, weights) cannot be compared: the outcome is
+PARTIAL (exit 20), unless you name each such thing with --except.`,
 		Example: `  git clone --branch v1.2.3 https://github.com/sotto-project/sotto src
-  sotto-release reproduce release.jsonl --trust trust.json --source src`,
+  sotto-release reproduce release.jsonl --trust trust.json --source src
+  sotto-release reproduce release.jsonl --trust trust.json --source src --except node.raw`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if j.Source == "" {
 				return usageError{errors.New("--source is required: a checkout of the release's tag")}
@@ -225,24 +229,41 @@ machines, weights) is listed and not compared.`,
 			for _, s := range diff.Same {
 				fmt.Fprintln(out, "same        ", s)
 			}
-			for _, s := range diff.NotBuilt {
-				fmt.Fprintln(out, "not compared", s)
-			}
 			for _, s := range diff.Different {
 				fmt.Fprintln(out, "DIFFERENT   ", s)
 			}
-			if !diff.Equal() {
+			name := r.Repository + " " + r.Tag
+			switch {
+			case diff.Equal():
+				fmt.Fprintf(out, "%s: all %d are the same, bit for bit%s\n", name, len(diff.Same), listed("; not compared, as you asked: ", diff.Excepted))
+			case len(diff.Different) > 0 || len(diff.Same) == 0:
+				fmt.Fprintf(out, "%s: DIFFERENT: %d of %d%s\n", name, len(diff.Different), len(diff.Different)+len(diff.Same), listed("; not compared: ", slices.Concat(diff.NotBuilt, diff.Excepted)))
 				return errDiffers
+			default:
+				fmt.Fprintf(out, "%s: PARTIAL: %d are the same, bit for bit%s\n", name, len(diff.Same), listed("; not compared: ", slices.Concat(diff.NotBuilt, diff.Excepted)))
+				return errPartial
 			}
-			fmt.Fprintf(out, "%s %s: all %d are the same, bit for bit\n", r.Repository, r.Tag, len(diff.Same))
 			return nil
 		}}
 	c.Flags().StringVar(&trust, "trust", "", "your trust file")
 	c.Flags().StringVar(&at, "at", "", "judge as of this time (RFC 3339) instead of now")
 	c.Flags().StringVar(&j.Source, "source", "", "a clean checkout of the release's tag")
 	c.Flags().StringVar(&j.Out, "out", "", "keep what is built in this new folder")
+	c.Flags().StringArrayVar(&j.Except, "except", nil, "do not ask for this name, which another recipe made; may be given again")
 	c.Flags().BoolVar(&shared, "shared-cache", false, "use your own cache of the compiler: faster, and takes on trust what is in it")
 	return c
+}
+
+// listed says what was left out, and why.
+func listed(head string, skipped []build.Skipped) string {
+	var names []string
+	for _, s := range skipped {
+		names = append(names, s.Name+" ("+s.Why+")")
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return head + strings.Join(names, ", ")
 }
 
 func measureCommand() *cobra.Command {

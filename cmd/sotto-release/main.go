@@ -46,8 +46,8 @@ measured is in such a file. Five steps, by different people:
 The trust file says whom to believe and what to ask; it is your own. Nothing is
 fetched to judge a release. docs/spec/release.md has the formats.
 
-Exit codes: 0 done; 10 refused, or not the same when built again; 20 unsupported;
-30 malformed; 2 usage; 1 something broke.`
+Exit codes: 0 done; 10 refused, or not the same when built again; 20 unsupported,
+or not all of it could be built again; 30 malformed; 2 usage; 1 something broke.`
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -87,6 +87,9 @@ type usageError struct{ error }
 // errDiffers is a release that does not come out the same.
 var errDiffers = errors.New("what was built is not what was released")
 
+// errPartial is a release of which not everything can be built again here.
+var errPartial = errors.New("not everything that was released was built again; --except names what need not be")
+
 func exitCode(err error) int {
 	var usage usageError
 	code := release.CodeOf(err)
@@ -95,7 +98,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, build.ErrUnsupported), errors.Is(err, measure.ErrUnsupported), code == bundle.CodeVersion:
+	case errors.Is(err, build.ErrUnsupported), errors.Is(err, measure.ErrUnsupported), errors.Is(err, errPartial), code == bundle.CodeVersion:
 		return exitUnsupported
 	case code == release.CodeFormat, code == release.CodeTrust, code == bundle.CodeFormat, errors.Is(err, errMalformed):
 		return exitMalformed

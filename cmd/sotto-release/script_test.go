@@ -89,7 +89,7 @@ func TestExitCodes(t *testing.T) {
 		{nil, 0}, {errors.New("x"), 1}, {usageError{errors.New("x")}, 2},
 		{transparency.Refuse(release.CodeAbsent, "x"), 10}, {transparency.Refuse(release.CodeAge, "x"), 10},
 		{fmt.Errorf("x: %w", transparency.Refuse(release.CodeRevoked, "x")), 10}, {remote("https://x"), 10}, {errDiffers, 10},
-		{fmt.Errorf("%w: x", build.ErrUnsupported), 20}, {fmt.Errorf("%w: x", measure.ErrUnsupported), 20}, {transparency.Refuse("bundle.version", "x"), 20},
+		{fmt.Errorf("%w: x", build.ErrUnsupported), 20}, {errPartial, 20}, {fmt.Errorf("%w: x", measure.ErrUnsupported), 20}, {transparency.Refuse("bundle.version", "x"), 20},
 		{transparency.Refuse(release.CodeFormat, "x"), 30}, {transparency.Refuse(release.CodeTrust, "x"), 30}, {fmt.Errorf("%w: x", errMalformed), 30},
 	} {
 		if got := exitCode(c.err); got != c.want {

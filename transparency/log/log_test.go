@@ -542,3 +542,20 @@ func TestAppendAtReadsBack(t *testing.T) {
 		t.Error("opened a log whose last leaf cannot be read")
 	}
 }
+
+// Tessera's own words do not get into a role's standard error.
+func TestNothingIsWrittenToStandardError(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := os.Stderr
+	os.Stderr = f
+	l, _ := newLog(t)
+	grow(t, l, 3)
+	crash(t, l)
+	os.Stderr = old
+	if b, err := os.ReadFile(f.Name()); err != nil || len(b) > 0 {
+		t.Errorf("%q %v", b, err)
+	}
+}

@@ -89,6 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 // start locks the directory and starts Tessera. The context of its work is the
 // Log's, ended by Close.
 func start(cfg Config) (*Log, error) {
+	quiet()
 	l := &Log{dir: cfg.Dir, signer: cfg.Signer, write: cfg.Write}
 	if l.write == nil {
 		l.write = durable.WriteFile

@@ -514,6 +514,37 @@ func TestCoolingOff(t *testing.T) {
 		f.trust.Witnesses[1] = newFixtureWitness()
 		f.refused("log.witness")
 	})
+	// Three witnesses of which two are asked for; one lies about when it saw the log.
+	for name, c := range map[string]struct {
+		age  time.Duration
+		lie  time.Duration // from the honest witnesses' time
+		keep int           // how many honest lines a carrier leaves in
+		want transparency.Code
+	}{
+		"new, a liar in the past":                   {time.Minute, -365 * 24 * h, 2, release.CodeAge},
+		"new, a liar in the past, one honest":       {time.Minute, -365 * 24 * h, 1, release.CodeAge},
+		"old enough, a liar in the past, one else":  {72 * h, -365 * 24 * h, 1, ""},
+		"old enough, a liar in the future":          {72 * h, 365 * 24 * h, 2, ""},
+		"old enough, a liar late, one honest":       {72 * h, 2 * h, 1, release.CodeAge},
+		"old enough, a liar in the future, no more": {72 * h, 365 * 24 * h, 1, "log.witness"},
+	} {
+		t.Run("AT-49 "+name, func(t *testing.T) {
+			f := newFixture(t)
+			f.trust.Quorum = 2
+			for i := range c.keep {
+				f.trust.Witnesses = append(f.trust.Witnesses, f.w.AddWitness([]string{"w1", "w2"}[i]+".simulated.example"))
+			}
+			for len(f.trust.Witnesses) < 2 {
+				f.trust.Witnesses = append(f.trust.Witnesses, newFixtureWitness())
+			}
+			f.trust.Witnesses = append(f.trust.Witnesses, f.w.AddLiar("w3.simulated.example", c.lie))
+			publish(f, c.age, "alice", "bob")
+			r, err := f.verify()
+			if release.CodeOf(err) != c.want {
+				t.Errorf("%v, want %q; %+v", err, c.want, r)
+			}
+		})
+	}
 }
 
 // TestNewStatement: what nobody would read is not printed.

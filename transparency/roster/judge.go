@@ -31,6 +31,35 @@ type Judge struct {
 	digest [32]byte
 	cache  *Cache
 	memo   *attestation.Memo
+	shared atomic.Pointer[shared]
+}
+
+// shared is the part of the references that is long and the same for every node
+// of a view, with its digest. It is found again by where it lies in memory, and
+// keeps that from being used for another.
+type shared struct {
+	released *attestation.Released
+	chips    [][32]byte
+	digest   [32]byte
+}
+
+func (s *shared) of(refs *attestation.References) bool {
+	return s != nil && s.released == refs.Released && len(s.chips) == len(refs.Chips) && (len(s.chips) == 0 || &s.chips[0] == &refs.Chips[0])
+}
+
+// digestOf computes the digest of the shared part once; two who come at the same
+// time compute the same.
+func (j *Judge) digestOf(refs *attestation.References) ([32]byte, error) {
+	if s := j.shared.Load(); s.of(refs) {
+		return s.digest, nil
+	}
+	b, err := json.Marshal([]any{refs.Released, refs.Chips})
+	if err != nil {
+		return [32]byte{}, err
+	}
+	s := &shared{refs.Released, refs.Chips, sha256.Sum256(b)}
+	j.shared.Store(s)
+	return s.digest, nil
 }
 
 // NewJudge returns a judge; cache may be nil, and may be shared by judges of
@@ -95,9 +124,16 @@ func (j *Judge) young(r *attestation.Result, now time.Time) bool {
 
 // key names everything that a verdict depends on but the time. The policy
 // counts by its digest and by its place in memory too: two that print alike may
-// have other roots. Evidence counts by the digests of its bytes.
+// have other roots. Evidence counts by the digests of its bytes, and so does the
+// part of the references that all nodes of a view have.
 func (j *Judge) key(c *Case) (key, error) {
-	refs, err := json.Marshal(c.Refs)
+	common, err := j.digestOf(&c.Refs)
+	if err != nil {
+		return key{}, err
+	}
+	own := c.Refs
+	own.Released, own.Chips = nil, nil
+	refs, err := json.Marshal(own)
 	if err != nil {
 		return key{}, err
 	}
@@ -107,7 +143,7 @@ func (j *Judge) key(c *Case) (key, error) {
 	if c.Evidence.Freshness != nil {
 		fresh = c.Evidence.Freshness.Digest()
 	}
-	for _, d := range [][32]byte{j.digest, c.Evidence.Epoch.Digest(), fresh} {
+	for _, d := range [][32]byte{common, j.digest, c.Evidence.Epoch.Digest(), fresh} {
 		h.Write(d[:])
 	}
 	return key{policy: j.policy, simulated: j.policy.Roots.Simulated(), digest: [32]byte(h.Sum(nil))}, nil

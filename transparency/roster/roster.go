@@ -35,7 +35,8 @@ type View struct {
 	Freshness  *statement.Freshness     // nil: none yet
 	FreshPoint *transparency.Checkpoint // the list's
 	// Released is what the statement's releases allow, which the holder verified
-	// (transparency/release); nil: nobody asked.
+	// (transparency/release); nil: nobody asked. It is replaced, never changed once a
+	// Case was judged; nor are the statement's chips.
 	Released *attestation.Released
 }
 

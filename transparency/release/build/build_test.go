@@ -5,6 +5,7 @@ package build_test
 
 import (
 	"context"
+	"debug/buildinfo"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -157,7 +159,12 @@ func TestMakeVerifyReproduce(t *testing.T) {
 		t.Errorf("%+v", refs)
 	}
 	c, err := s.job("again").Reproduce(t.Context(), file, r)
-	if err != nil || !c.Equal() || len(c.Same) != 5 || !slices.Equal(c.NotBuilt, []string{"node.raw"}) {
+	if err != nil || c.Equal() || len(c.Same) != 5 || len(c.Different) != 0 || !slices.Equal(c.NotBuilt, []build.Skipped{{Name: "node.raw", Why: "made by another recipe"}, {Name: "toy", Why: "weights are not built"}}) {
+		t.Fatalf("%v %+v", err, c)
+	}
+	job := s.job("but those")
+	job.Except = []string{"node.raw", "toy", "linux_amd64/sotto"}
+	if c, err := job.Reproduce(t.Context(), file, r); err != nil || !c.Equal() || len(c.Same) != 5 || len(c.Excepted) != 2 {
 		t.Fatalf("%v %+v", err, c)
 	}
 	// Another place, another clone: the same index, hence the same ID.
@@ -183,6 +190,94 @@ func TestReproduceSees(t *testing.T) {
 		forged.Artifacts[0].Digest[0]++
 		c, err := s.job("forged").Reproduce(t.Context(), file, &forged)
 		if err != nil || c.Equal() || len(c.Different) != 1 || !strings.Contains(c.Different[0], hex.EncodeToString(forged.Artifacts[0].Digest[:])) {
+			t.Errorf("%v %+v", err, c)
+		}
+	})
+	// republish signs the file's statements again, with another provenance or two.
+	republish := func(provenances ...[]byte) ([]byte, *release.Release) {
+		n := must(build.NewNotary(&s.config))
+		f := must(release.ParseFile(file))
+		var bundles [][]byte
+		for i, it := range f.Index.Items {
+			if it.Kind == release.KindSBOM {
+				bundles = append(bundles, f.Bundles[i])
+			}
+		}
+		for _, p := range provenances {
+			bundles = append(bundles, must(n.Publish(t.Context(), p)))
+		}
+		b := must(must(release.NewFile(rt.Repository, s.commit, tag, bundles)).Append(nil))
+		return b, must(release.Verify(b, must(release.ParseTrust(must(os.ReadFile(s.config.TrustFile)))), time.Now()))
+	}
+	// provenance is the file's with other text and further subjects.
+	provenance := func(edit *strings.Replacer, more ...release.Subject) []byte {
+		f := must(release.ParseFile(file))
+		for i, it := range f.Index.Items {
+			if it.Kind != release.KindProvenance {
+				continue
+			}
+			var subjects []release.Subject
+			for _, a := range r.Artifacts {
+				subjects = append(subjects, release.NewSubject(a.Name, a.Digest))
+			}
+			p := json.RawMessage(edit.Replace(string(must(release.Predicate(f.Bundles[i])))))
+			return must(release.NewStatement(release.TypeProvenance, append(subjects, more...), p))
+		}
+		panic("no provenance")
+	}
+	same := strings.NewReplacer()
+	for name, c := range map[string]struct {
+		provenances [][]byte
+		different   string
+		notBuilt    string
+	}{
+		"a program that no provenance makes":   {[][]byte{provenance(same, release.NewSubject("linux_amd64/sotto-node", [32]byte{1}))}, "linux_amd64/sotto-node", ""},
+		"an image that no provenance makes":    {[][]byte{provenance(same, release.NewSubject("oci/sotto-gateway", [32]byte{1}))}, "oci/sotto-gateway", ""},
+		"a program on a platform in no recipe": {[][]byte{provenance(same, release.NewSubject("linux_arm64/sotto", [32]byte{1}))}, "linux_arm64/sotto", ""},
+		"a name that looks like no recipe's":   {[][]byte{provenance(same, release.NewSubject("linux_amd64\\sotto-node", [32]byte{1}))}, "sotto-node", ""},
+		"one name, twice":                      {[][]byte{provenance(same, release.NewSubject("linux_amd64/sotto", [32]byte{1}))}, "linux_amd64/sotto: released 01", ""},
+		"a program beside, by another type": {[][]byte{provenance(same), provenance(strings.NewReplacer(build.BuildType, "https://other.example"), release.NewSubject("linux_amd64/sotto-node", [32]byte{1}))},
+			"linux_amd64/sotto-node", ""},
+		"a machine":           {[][]byte{provenance(same, release.NewSubject("node.raw", [32]byte{1}))}, "", "node.raw"},
+		"a second provenance": {[][]byte{provenance(same), provenance(strings.NewReplacer("linux/amd64", "linux/arm64"), release.NewSubject("linux_arm64/sotto", [32]byte{1}))}, "linux_arm64/sotto: released 01", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, r := republish(c.provenances...)
+			got, err := s.job(name).Reproduce(t.Context(), file, r)
+			if err != nil || got.Equal() {
+				t.Fatalf("%v %+v", err, got)
+			}
+			if c.different != "" && !strings.Contains(strings.Join(got.Different, "\n"), c.different) || c.different == "" && len(got.Different) > 0 {
+				t.Errorf("different: %q", got.Different)
+			}
+			if c.notBuilt == "" && len(got.NotBuilt) > 0 || c.notBuilt != "" && (len(got.NotBuilt) != 1 || got.NotBuilt[0].Name != c.notBuilt) {
+				t.Errorf("not built: %q", got.NotBuilt)
+			}
+			job := s.job(name + " again")
+			job.Except = []string{"node.raw", "linux_amd64/sotto-node", "oci/sotto-gateway", "linux_arm64/sotto", "linux_amd64/sotto"}
+			if got, err := job.Reproduce(t.Context(), file, r); err != nil || got.Equal() != (c.different == "") {
+				t.Errorf("excepted: %v %+v", err, got)
+			}
+		})
+	}
+	for name, edit := range map[string]*strings.Replacer{
+		"of another repository": strings.NewReplacer(`"source":"`+rt.Repository, `"source":"https://git.simulated.example/mallory/sotto`),
+		"of another tag":        strings.NewReplacer(`"ref":"refs/tags/`+tag, `"ref":"refs/tags/v9.0.0`),
+		"by another compiler":   strings.NewReplacer(`"go":"go`, `"go":"gopher`),
+		"of a path":             strings.NewReplacer(`"commands":["sotto"`, `"commands":["../sotto"`),
+		"for a path":            strings.NewReplacer(`"platforms":["linux/amd64"`, `"platforms":["../../amd64"`),
+	} {
+		t.Run("provenance "+name, func(t *testing.T) {
+			file, r := republish(provenance(same), provenance(edit))
+			if got, err := s.job(name).Reproduce(t.Context(), file, r); err == nil {
+				t.Errorf("followed: %+v", got)
+			}
+		})
+	}
+	t.Run("an image by another name in provenance", func(t *testing.T) {
+		forged := *r
+		forged.Images = []release.Image{{Name: "oci/sotto-relay", Digest: r.Artifacts[0].Digest}}
+		if c, err := s.job("alias").Reproduce(t.Context(), file, &forged); err != nil || c.Equal() || len(c.Different) != 1 {
 			t.Errorf("%v %+v", err, c)
 		}
 	})
@@ -212,13 +307,14 @@ func TestMakeRefusesUncleanSources(t *testing.T) {
 		"Ed25519 key": {func(s *shop) {
 			s.write("key.pem", "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n-----END PRIVATE KEY-----\n")
 		}, "ECDSA P-256"},
-		"no trust":    {func(s *shop) { os.Remove(s.config.TrustFile) }, "no such file"},
-		"AT-44":       {func(s *shop) { s.write("trust.json", `{"trusted_root":"https://operator.example"}`) }, "cfg.policy.remote"},
-		"the lab":     {func(s *shop) { s.config.Commands = []string{"sotto-lab"} }, "not released"},
-		"a path":      {func(s *shop) { s.config.Commands = []string{"../x"} }, "not released"},
-		"plain HTTP":  {func(s *shop) { s.config.LogURL = "http://log.example" }, "want https"},
-		"no platform": {func(s *shop) { s.config.Platforms = nil }, "platforms"},
-		"key and CA":  {func(s *shop) { s.config.FulcioURL = "https://fulcio.example" }, "want one"},
+		"no trust":                 {func(s *shop) { os.Remove(s.config.TrustFile) }, "no such file"},
+		"AT-44":                    {func(s *shop) { s.write("trust.json", `{"trusted_root":"https://operator.example"}`) }, "cfg.policy.remote"},
+		"the lab":                  {func(s *shop) { s.config.Commands = []string{"sotto-lab"} }, "not released"},
+		"a machine like a program": {func(s *shop) { s.config.Machines = []build.Machine{{Name: "linux_amd64/sotto-node", File: "x"}} }, "with a slash"},
+		"a path":                   {func(s *shop) { s.config.Commands = []string{"../x"} }, "not released"},
+		"plain HTTP":               {func(s *shop) { s.config.LogURL = "http://log.example" }, "want https"},
+		"no platform":              {func(s *shop) { s.config.Platforms = nil }, "platforms"},
+		"key and CA":               {func(s *shop) { s.config.FulcioURL = "https://fulcio.example" }, "want one"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)
@@ -230,6 +326,92 @@ func TestMakeRefusesUncleanSources(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(s.dir, "out", build.FileName)); !errors.Is(err, fs.ErrNotExist) {
 				t.Error("a release was written")
+			}
+		})
+	}
+}
+
+// TestOnlyTheCommitIsBuilt: what git does not show, and what only this machine
+// has, makes no other bytes under the commit's name.
+func TestOnlyTheCommitIsBuilt(t *testing.T) {
+	evil := "package main\n\nfunc init() { println(\"not in the commit\") }\n"
+	for name, spoil := range map[string]func(*shop){
+		"nothing": func(*shop) {},
+		"ignored file": func(s *shop) {
+			s.write("source/.git/info/exclude", "local.go\n")
+			s.write("source/cmd/sotto/local.go", evil)
+		},
+		"ignored command": func(s *shop) {
+			s.write("source/.git/info/exclude", "sotto-more\n")
+			s.write("source/cmd/sotto-more/main.go", "package main\n\nfunc main() {}\n")
+		},
+		"file that git is told not to look at": func(s *shop) {
+			s.git("update-index", "--assume-unchanged", "cmd/sotto/main.go")
+			s.write("source/cmd/sotto/main.go", "package main\n\nfunc main() { println(\"not in the commit\") }\n")
+		},
+		"replaced commit": func(s *shop) { // git shows another tree under the commit's name
+			s.write("source/cmd/sotto/local.go", evil)
+			s.git("add", "-A")
+			s.git("commit", "-q", "-m", "evil")
+			other := s.git("rev-parse", "HEAD")
+			s.git("reset", "-q", "--hard", s.commit)
+			s.git("replace", s.commit, other)
+			s.git("reset", "-q", "--hard", s.commit)
+		},
+		"shallow clone": func(s *shop) {
+			s.git("clone", "-q", "--depth=1", "--branch="+tag, "file://"+s.source, s.dir+"/shallow clone")
+			s.source = s.dir + "/shallow clone"
+		},
+		"worktree": func(s *shop) {
+			s.git("worktree", "add", "-q", "--detach", s.dir+"/worktree", tag)
+			s.source = s.dir + "/worktree"
+		},
+		"another tag": func(s *shop) { s.git("tag", "v9.0.0") },
+		"settings of the go command": func(s *shop) {
+			s.write("home/.config/go/env", "GOFLAGS=-tags=evil\nGOFIPS140=latest\n")
+		},
+		"overlay": func(s *shop) {
+			s.write("evil.go", evil)
+			s.write("overlay.json", string(must(json.Marshal(map[string]map[string]string{"Replace": {s.source + "/cmd/sotto/main.go": s.dir + "/evil.go"}}))))
+			s.write("home/.config/go/env", "GOFLAGS=-overlay="+s.dir+"/overlay.json\n")
+		},
+		"filters": func(s *shop) {
+			s.write("home/.gitconfig", "[filter \"evil\"]\n\tsmudge = sed s/client/evil/\n\tclean = sed s/evil/client/\n")
+			s.git("config", "filter.evil.smudge", "sed s/client/evil/")
+			s.git("config", "filter.evil.clean", "sed s/evil/client/")
+			s.write("source/.git/info/attributes", "cmd/sotto/main.go filter=evil\n")
+			os.Remove(s.source + "/cmd/sotto/main.go")
+			s.git("checkout", "-q", "--", "cmd/sotto/main.go")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} { // where they are without the test's home
+				t.Setenv(name, strings.TrimSpace(string(must(exec.Command("go", "env", name).Output()))))
+			}
+			t.Setenv("HOME", s.dir+"/home")
+			t.Setenv("XDG_CONFIG_HOME", s.dir+"/home/.config")
+			s.config.Platforms, s.config.Images = []string{"linux/amd64"}, []string{}
+			s.write("source/cmd/sotto/tagged.go", "//go:build evil\n\n"+evil)
+			s.commitAll()
+			s.git("tag", "-f", tag)
+			if _, err := s.job("out").Make(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			_, want := s.read("out")
+			spoil(s)
+			if _, err := s.job("again").Make(t.Context()); err != nil {
+				if name == "replaced commit" && strings.Contains(err.Error(), "not clean") {
+					return // the checkout is of the replacement, and that is seen
+				}
+				t.Fatal(err)
+			}
+			if _, got := s.read("again"); got.ID != want.ID {
+				t.Errorf("other bytes under the same commit:\n%x\n%x", got.Artifacts, want.Artifacts)
+			}
+			info := must(buildinfo.ReadFile(filepath.Join(s.dir, "again/bin/linux_amd64/sotto")))
+			if !slices.Contains(info.Settings, debug.BuildSetting{Key: "vcs.revision", Value: s.commit}) || !slices.Contains(info.Settings, debug.BuildSetting{Key: "vcs.modified", Value: "false"}) || info.Main.Version != tag {
+				t.Errorf("stamped %v, %q", info.Settings, info.Main.Version)
 			}
 		})
 	}

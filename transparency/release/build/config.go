@@ -131,6 +131,11 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("commands: %q is not released", name)
 		}
 	}
+	for _, m := range c.Machines {
+		if !plainName.MatchString(m.Name) {
+			return fmt.Errorf("machines: name %q: want letters, digits, dots, hyphens; a name with a slash is that of a program or OCI image", m.Name)
+		}
+	}
 	return c.ValidateSigner()
 }
 

@@ -34,6 +34,9 @@ type Job struct {
 	// Cache is the folder of the compiler's cache; empty: the user's. Who builds
 	// again to compare wants an empty one: what is in a cache is not built.
 	Cache string
+	// Except names what [Job.Reproduce] need not compare, for the caller knows that
+	// another recipe made it: images of machines, models.
+	Except []string
 	// Progress says in a line what is being done. It may be nil.
 	Progress func(string)
 }
@@ -184,9 +187,18 @@ func emptyDir(dir string) error {
 	return err
 }
 
-// build makes programs and images.
+// build makes programs and images, of the commit and nothing beside it.
 func (j *Job) build(ctx context.Context) (*built, error) {
-	s, err := openSource(ctx, j.Source, j.Tag)
+	checkout, err := openSource(ctx, j.Source, j.Tag)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "sotto-release-source-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := checkout.export(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -227,11 +239,7 @@ func (j *Job) build(ctx context.Context) (*built, error) {
 		b.models = append(b.models, model{m.Name, digest,
 			release.ModelManifest{Name: m.Name, Source: m.Source, Revision: m.Revision, Format: m.Format, Context: m.Context}})
 	}
-	// A build that left something behind would have been another one.
-	if _, err := openSource(ctx, j.Source, j.Tag); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, s.untouched(ctx)
 }
 
 func (j *Job) compile(ctx context.Context, b *built) error {

@@ -58,7 +58,7 @@ type World struct {
 	caKey, tsaKey, logKey *ecdsa.PrivateKey
 	from                  time.Time
 	logID                 []byte
-	witnesses             []*transparency.Cosigner
+	witnesses             []cosigner
 
 	mu     sync.Mutex
 	tree   transparency.Tree
@@ -140,14 +140,23 @@ func (w *World) Fork(n int) *World {
 	return f
 }
 
+// A cosigner is a witness and how far its times are from the true ones.
+type cosigner struct {
+	*transparency.Cosigner
+	lie time.Duration
+}
+
 // AddWitness has one more witness cosign each checkpoint, and returns its key.
-func (w *World) AddWitness(name string) string {
+func (w *World) AddWitness(name string) string { return w.AddLiar(name, 0) }
+
+// AddLiar is [World.AddWitness] for one whose times are off.
+func (w *World) AddLiar(name string, lie time.Duration) string {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	c := must(transparency.NewCosigner(name, key))
-	w.witnesses = append(w.witnesses, c)
+	w.witnesses = append(w.witnesses, cosigner{c, lie})
 	return c.VKey()
 }
 
@@ -264,7 +273,7 @@ func (w *World) log(body []byte, at time.Time) object {
 	signer := must(tilesnote.NewNoteSigner(context.Background(), Host, must(signature.LoadECDSASignerVerifier(w.logKey, crypto.SHA256))))
 	checkpoint := must(note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", Host, w.size, b64(root[:]))}, signer))
 	for _, c := range w.witnesses {
-		checkpoint = must(c.Cosign(checkpoint, at))
+		checkpoint = must(c.Cosign(checkpoint, at.Add(c.lie)))
 	}
 	w.note = checkpoint
 	return object{"logIndex": fmt.Sprint(index), "logId": object{"keyId": b64(w.logID)}, "kindVersion": object{"kind": "hashedrekord", "version": "0.0.2"},
