@@ -6,7 +6,6 @@ package client
 import (
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/client/state"
@@ -109,33 +108,34 @@ func (w *world) releaseReports(now time.Time) (out []ReleaseReport) {
 	return out
 }
 
-func (r *ReleaseReport) text() string {
-	var b strings.Builder
+// Rows are the report as names, values and notes, for whoever prints it.
+func (r *ReleaseReport) Rows() [][3]string {
 	if r.Code != "" {
-		fmt.Fprintf(&b, "release     %q: allows nothing, %s: %s\n", r.Name, r.Code, r.Detail)
-		return b.String()
+		return [][3]string{{"release", fmt.Sprintf("%q", r.Name), "allows nothing: " + r.Code + ": " + r.Detail}}
 	}
-	if r.Emergency {
-		fmt.Fprintf(&b, "EMERGENCY RELEASE %s: younger than your trust asks for\n", r.Tag)
+	name, age := "release", "cooling-off as your trust asks"
+	switch {
+	case r.Emergency:
+		name, age = "EMERGENCY RELEASE", "younger than your trust asks for, let through because more reviewers vouch for it"
+	case len(r.Gaps) > 0:
+		age = "see the gaps"
 	}
-	fmt.Fprintf(&b, "release     %s %s, commit %.12s: %d images, %d models\n", r.Repository, r.Tag, r.Commit, r.Images, r.Models)
-	fmt.Fprintf(&b, "            signed by %s, public since %s\n", r.Signer, r.Public.UTC().Format(time.RFC3339))
+	rows := [][3]string{
+		{name, r.Repository + " " + r.Tag, fmt.Sprintf("commit %s: %d images, %d models", r.Commit, r.Images, r.Models)},
+		{"signer", r.Signer, "as your trust names it"},
+		{"public", "since " + r.Public.UTC().Format(time.RFC3339), age},
+	}
 	for _, e := range r.Reviews {
-		fmt.Fprintf(&b, "            %s by %s, %s ago, until %s\n", e.Claim, e.Reviewer, e.Age.Round(time.Minute), e.Expires.UTC().Format(time.DateOnly))
-	}
-	if !r.Emergency && len(r.Gaps) == 0 {
-		b.WriteString("            cooling-off and reviews as your trust asks\n")
+		rows = append(rows, [3]string{"reviewer", e.Reviewer, fmt.Sprintf("%s, %s ago; the word holds until %s", e.Claim, e.Age.Round(time.Minute), e.Expires.UTC().Format(time.DateOnly))})
 	}
 	for _, x := range r.Withdrawn {
-		fmt.Fprintf(&b, "            WITHDRAWN %s\n", x)
+		rows = append(rows, [3]string{"WITHDRAWN", x, "refused wherever it runs"})
 	}
-	for _, g := range r.Gaps {
-		fmt.Fprintf(&b, "            gap: %s\n", g)
+	switch since := r.Known.UTC().Format(time.RFC3339); {
+	case r.New:
+		rows = append(rows, [3]string{"NEW", "since " + since, "this client had not accepted it before"})
+	case !r.Known.IsZero():
+		rows = append(rows, [3]string{"known", "since " + since, "when this client first accepted it"})
 	}
-	if r.New {
-		fmt.Fprintf(&b, "            NEW since %s: this client had not accepted it before\n", r.Known.UTC().Format(time.RFC3339))
-	} else if !r.Known.IsZero() {
-		fmt.Fprintf(&b, "            known to this client since %s\n", r.Known.UTC().Format(time.RFC3339))
-	}
-	return b.String()
+	return rows
 }

@@ -46,7 +46,7 @@ func TestReleased(t *testing.T) {
 		time.Since(x.Public) < rt.MinAge || len(x.Reviews) != 1 || x.Reviews[0].Age > time.Hour || x.Emergency || x.Images != 1 || x.Models != 1 {
 		t.Errorf("%+v", x)
 	}
-	for _, s := range []string{rt.Tag, "public since", "reviewed by SIMULATED reviewer 1", "cooling-off"} {
+	for _, s := range []string{rt.Tag, "public      since", "reviewer    SIMULATED reviewer 1 (reviewed, ", "cooling-off as"} {
 		if !strings.Contains(r.Text(), s) {
 			t.Errorf("the report does not say %q:\n%s", s, r.Text())
 		}
@@ -86,7 +86,7 @@ func TestEmergencyIsLoud(t *testing.T) {
 	w.Releases(w.Maker.Endorse(w.Release(time.Now().Add(-2*rt.Emergency)), 1, time.Now().Add(-time.Minute)))
 	w.Epoch(time.Now(), time.Hour)
 	r, err := w.Client(asking(w)).Verify(t.Context())
-	if err != nil || !r.Releases[0].Emergency || !strings.HasPrefix(r.Summary(), "EMERGENCY RELEASE") || !strings.Contains(r.Text(), "EMERGENCY RELEASE "+rt.Tag) {
+	if err != nil || !r.Releases[0].Emergency || !strings.HasPrefix(r.Summary(), "EMERGENCY RELEASE") || !strings.Contains(r.Text(), "EMERGENCY RELEASE "+rt.Repository+" "+rt.Tag) {
 		t.Fatalf("%v:\n%s", err, r.Text())
 	}
 }
@@ -109,7 +109,7 @@ func TestNewReleasesAreSaid(t *testing.T) {
 	first := w.Release(old())
 	w.Releases(first)
 	w.Epoch(now, time.Hour)
-	if r := look(now); r.Releases[0].New || r.Releases[0].Known.IsZero() || strings.Contains(r.Text(), "NEW since") {
+	if r := look(now); r.Releases[0].New || r.Releases[0].Known.IsZero() || strings.Contains(r.Text(), "NEW ") {
 		t.Errorf("the first that this client met: %+v", r.Releases[0])
 	}
 	// Another word about the same release, and another release of the same bytes.
@@ -125,7 +125,7 @@ func TestNewReleasesAreSaid(t *testing.T) {
 	w.Releases(first, other)
 	w.Epoch(now, time.Hour)
 	r = look(now.Add(3 * time.Second))
-	if r.Releases[0].New == r.Releases[1].New || !strings.Contains(r.Text(), "NEW since") || !strings.Contains(r.Summary(), "new release "+rt.Tag) {
+	if r.Releases[0].New == r.Releases[1].New || !strings.Contains(r.Text(), "NEW ") || !strings.Contains(r.Summary(), "new release "+rt.Tag) {
 		t.Errorf("%+v\n%s", r.Releases, r.Text())
 	}
 }

@@ -6,7 +6,6 @@ package client
 import (
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -94,8 +93,14 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 	if w.releases == nil {
 		r.Gaps = append(r.Gaps, "releases not asked for: your trust file names none whose releases to believe, so your own policy file names the images, and revokes, alone")
 		verdict = weaker(verdict, attestation.VerifiedWithGaps)
-	} else if r.Releases = w.releaseReports(now); slices.ContainsFunc(r.Releases, func(x ReleaseReport) bool { return len(x.Gaps) > 0 }) {
-		verdict = weaker(verdict, attestation.VerifiedWithGaps)
+	} else {
+		r.Releases = w.releaseReports(now)
+		for _, x := range r.Releases {
+			if len(x.Gaps) > 0 {
+				r.Gaps = append(r.Gaps, x.Gaps...)
+				verdict = weaker(verdict, attestation.VerifiedWithGaps)
+			}
+		}
 	}
 	if len(nodes) == 0 {
 		verdict = attestation.NotChecked
@@ -171,7 +176,9 @@ func (r *Report) Text() string {
 	}
 	fmt.Fprintf(&b, "gateway     %s\n", r.Gateway)
 	for i := range r.Releases {
-		b.WriteString(r.Releases[i].text())
+		for _, row := range r.Releases[i].Rows() {
+			fmt.Fprintf(&b, "%-11s %s (%s)\n", row[0], row[1], row[2])
+		}
 	}
 	for _, g := range r.Gaps {
 		fmt.Fprintf(&b, "gap         %s\n", g)

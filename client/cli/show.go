@@ -70,6 +70,11 @@ func document(r *client.Report) *explain.Document {
 			d.Head = append(d.Head, explain.Row{Name: row[0], Value: row[1], Note: row[2]})
 		}
 	}
+	for i := range r.Releases {
+		for _, row := range r.Releases[i].Rows() {
+			d.Head = append(d.Head, explain.Row{Name: row[0], Value: row[1], Note: row[2]})
+		}
+	}
 	d.Head = append(d.Head, explain.Row{Name: "policy", Value: r.Policy, Note: "SHA-256 of your policy; yours is the one that counts"})
 	for i := range r.Nodes {
 		d.Nodes = append(d.Nodes, judged(&r.Nodes[i], r))
