@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/fork"
 	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
@@ -132,9 +133,7 @@ func (a *Auditor) extends(ctx context.Context, l *look) bool {
 	case old == nil || old.Size == 0:
 		return true
 	case c.Size < old.Size:
-		if setBack(c, old) {
-			a.contradiction(LogRollback, "order", c, old, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, old.Size))
-		}
+		a.setBack(c, old)
 		return false
 	case c.Size == old.Size:
 		if c.Root != old.Root {
@@ -179,24 +178,26 @@ func (a *Auditor) compare(ctx context.Context, best, l *look) {
 		}
 	case c.Size == 0:
 	case c.Size < b.Size:
-		if setBack(c, b) {
-			a.contradiction(LogRollback, "order", c, b, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, b.Size))
-		}
+		a.setBack(c, b)
 		a.within(ctx, best, l, c)
 	}
 }
 
-// setBack reports whether a witness that signed both signed the smaller tree
-// clearly after the larger.
-func setBack(small, large *transparency.Checkpoint) bool {
-	for _, s := range small.Cosignatures {
-		for _, l := range large.Cosignatures {
-			if s.Name == l.Name && s.Time.Sub(l.Time) > transparency.MaxClockSkew {
-				return true
-			}
+// setBack looks for witnesses that signed the smaller tree clearly after the
+// larger. Up to as many as the trust tolerates as liars, or as clocks that went
+// wrong, blame themselves; only more of them blame the log.
+func (a *Auditor) setBack(small, large *transparency.Checkpoint) {
+	late := fork.Late(small, large)
+	spare, err := a.cfg.Trust.Tolerates()
+	switch {
+	case len(late) == 0 || err != nil: // the trust was validated when the auditor was made
+	case len(late) > spare:
+		a.contradiction(LogRollback, "order", small, large, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d by %s", small.Size, large.Size, strings.Join(late, ", ")))
+	default:
+		for _, w := range late {
+			a.lasting(WitnessBack, w, fmt.Sprintf("it cosigned a tree of %d leaves after one of %d: it lies, or its clock went back; of the log that proves nothing", small.Size, large.Size), "")
 		}
 	}
-	return false
 }
 
 // tree reads the tree of a checkpoint from one mirror.

@@ -135,9 +135,11 @@ func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Me
 	}
 	old := m.Point
 	if p.Size < old.Size && s.newest {
-		if w := fork.Late(p, old); w != "" {
+		if late := fork.Late(p, old); len(late) > 0 {
+			// An old note with a new line of one witness is no deed of the log:
+			// whether they are enough to convict it, the evidence itself says.
 			return nil, c.convict(fork.New(fork.Order, p.Note, old.Note), CodeRollback,
-				fmt.Sprintf("%s shows a log of %d leaves that %s cosigned after one of %d", s.by, p.Size, w, old.Size))
+				fmt.Sprintf("%s shows a log of %d leaves that %s cosigned after one of %d", s.by, p.Size, strings.Join(late, ", "), old.Size))
 		}
 		// An older copy is no news. It may be used as far as it is fresh, which
 		// is judged elsewhere.
@@ -264,7 +266,10 @@ func (h *history) unlike(w *world) error {
 func (c *Client) convict(e *fork.Evidence, code, detail string) error {
 	first := refuse(code, "%s", detail)
 	if f, err := e.Verify(&c.cfg.Trust); err != nil || !f.Proves {
-		return first
+		if e.Kind != fork.Order {
+			return first
+		}
+		return first.hint("that proves nothing against the log: try again; if it stays so, ask the witness that is named, or use other relays")
 	}
 	c.world = nil
 	c.log.fork = refuse(CodeFork, "this log showed two worlds: %s", detail).hint("nothing is sent into either; the proof was not kept, for there is no state directory")

@@ -72,28 +72,64 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, sigs, err := parseNote(b)
+	c, text, sigs, err := t.byLog(keys, b)
 	if err != nil {
 		return nil, err
-	}
-	c, err := parseText(string(text))
-	if err != nil {
-		return nil, err
-	}
-	if c.Origin != t.Origin {
-		return nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, t.Origin)
-	}
-	c.Note, c.PostQuantum = slices.Clone(b), t.PostQuantum()
-	for i, key := range keys.log {
-		if found, good := verifyOne(key, text, sigs); !good {
-			return nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])
-		}
 	}
 	if c.Cosignatures, c.Time, err = cosigned(c.Origin, text, sigs, keys.witnesses, t.Quorum); err != nil {
 		return nil, err
 	}
 	c.quorum = t.Quorum
 	return c, nil
+}
+
+// ParseByLog verifies a note by the log's own keys alone, by each that t names:
+// what the log itself said. It is for evidence against the log, for which no
+// witness is needed, and for nothing that is to be believed: the checkpoint
+// has no Time and passes no [Checkpoint.CheckAge]. Its Cosignatures are those
+// that verify; a wrong or doubled one is left out and not refused, so that a
+// line added by whoever passes evidence on does not spoil it.
+//
+// Refusals: [CodeTrust], [CodeFormat], [CodeOrigin], [CodeSignature].
+func (t *Trust) ParseByLog(b []byte) (*Checkpoint, error) {
+	keys, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	c, text, sigs, err := t.byLog(keys, b)
+	if err != nil {
+		return nil, err
+	}
+	spoilt := map[string]bool{}
+	for _, k := range keys.witnesses {
+		if found, good := verifyOne(k, text, sigs); found > 0 {
+			_, timed := cosignTime(find(k, sigs))
+			spoilt[k.Name()] = spoilt[k.Name()] || !good || !timed
+		}
+	}
+	whole := slices.DeleteFunc(keys.witnesses, func(k note.Verifier) bool { return spoilt[k.Name()] })
+	c.Cosignatures, err = countWitnesses(c.Origin, whole, text, sigs)
+	return c, err
+}
+
+// byLog reads a note that each of the log's keys has signed.
+func (t *Trust) byLog(keys *trustKeys, b []byte) (c *Checkpoint, text []byte, sigs []signature, err error) {
+	if text, sigs, err = parseNote(b); err != nil {
+		return nil, nil, nil, err
+	}
+	if c, err = parseText(string(text)); err != nil {
+		return nil, nil, nil, err
+	}
+	if c.Origin != t.Origin {
+		return nil, nil, nil, Refuse(CodeOrigin, "checkpoint of %q, want %q", c.Origin, t.Origin)
+	}
+	c.Note, c.PostQuantum = slices.Clone(b), t.PostQuantum()
+	for i, key := range keys.log {
+		if found, good := verifyOne(key, text, sigs); !good {
+			return nil, nil, nil, Refuse(CodeSignature, "checkpoint of %q: %d signatures by the log's %s key, want one that verifies", c.Origin, found, []string{"Ed25519", "ML-DSA-44"}[i])
+		}
+	}
+	return c, text, sigs, nil
 }
 
 // cosigned collects the votes of trusted witnesses and their time.

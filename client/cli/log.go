@@ -94,7 +94,7 @@ func (e *env) auditFork() *cobra.Command {
 		Short: "Judge a file that is to prove that a log showed two worlds",
 		Long: `Checks the signatures in FILE (docs/spec/fork-evidence.md) by the log keys and
 witnesses in your trust file, and whether what they signed contradicts itself.
-It needs no network and believes nothing else.
+It reads the files that witnesses keep, too. It needs no network and believes nothing else.
 
 Exit codes: 0 it proves that the log showed two worlds, 10 it proves nothing,
 30 it is no such file, 1 failed, 2 usage.`,
@@ -112,6 +112,9 @@ Exit codes: 0 it proves that the log showed two worlds, 10 it proves nothing,
 				return err
 			}
 			ev, err := fork.Parse(b)
+			if w, werr := fork.FromWitness(b); werr == nil {
+				ev, err = w, nil
+			}
 			if err != nil {
 				return &forkError{fmt.Sprintf("%s: %v", args[0], err), ExitMalformed}
 			}

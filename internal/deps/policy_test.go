@@ -137,7 +137,7 @@ var may = map[string][]string{
 
 	// An auditor reads what everybody can read and judges by the client's own door;
 	// what it signs is a package of its own.
-	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"audit":        {"attestation", "internal/durable", "internal/httpx", "internal/metrics", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	"audit/record": {"attestation"},
 	// Judges the choice of nodes from requests that are over, for client, auditor
 	// and simulation: it knows draws and receipts, and nothing of a request.

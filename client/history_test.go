@@ -1,0 +1,155 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/tiles"
+)
+
+// A notary is a log with three witnesses, of which two are to be believed. It is
+// what comparing checkpoints needs and no more: no network, no nodes.
+type notary struct {
+	t         *testing.T
+	log       *transparency.Signer
+	witnesses []*transparency.Cosigner
+	trust     transparency.Trust
+	tree      transparency.Tree
+
+	mu    sync.Mutex
+	asked []string // paths of tiles
+}
+
+func newNotary(t *testing.T, leaves uint64) *notary {
+	t.Helper()
+	key := func(name string) ed25519.PrivateKey {
+		seed := sha256.Sum256([]byte("history test key " + name))
+		return ed25519.NewKeyFromSeed(seed[:])
+	}
+	n := &notary{t: t}
+	var err error
+	if n.log, err = transparency.NewSigner("history.invalid/SIMULATED", key("log")); err != nil {
+		t.Fatal(err)
+	}
+	n.trust = transparency.Trust{Origin: "history.invalid/SIMULATED", LogKey: n.log.VKey(), Quorum: 2}
+	for _, name := range []string{"w0.invalid", "w1.invalid", "w2.invalid"} {
+		w, err := transparency.NewCosigner(name, key(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.witnesses, n.trust.Witnesses = append(n.witnesses, w), append(n.trust.Witnesses, w.VKey())
+	}
+	for i := range leaves {
+		if err := n.tree.Append(fmt.Append(nil, "leaf ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// point is a checkpoint cosigned by all at a time, but by the liars at another.
+func (n *notary) point(size uint64, at time.Time, liars int, lie time.Time) *transparency.Checkpoint {
+	n.t.Helper()
+	root, err := n.tree.Root(size)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	note := n.log.Sign(size, root)
+	for i, w := range n.witnesses {
+		when := at
+		if i < liars {
+			when = lie
+		}
+		if note, err = w.Cosign(note, when); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	p, err := n.trust.ParseCheckpoint(note)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return p
+}
+
+// RoundTrip is a relay that serves the log's tiles and remembers which.
+func (n *notary) RoundTrip(r *http.Request) (*http.Response, error) {
+	name := strings.TrimPrefix(r.URL.Path, "/v1/log/")
+	n.mu.Lock()
+	n.asked = append(n.asked, name)
+	n.mu.Unlock()
+	answer := &http.Response{StatusCode: 404, Body: io.NopCloser(strings.NewReader(""))}
+	p, err := tiles.ParsePath(name)
+	if err != nil {
+		return answer, nil
+	}
+	if b, err := n.tree.Tile(p.Level, p.N, p.Width); err == nil {
+		answer.StatusCode, answer.Body = 200, io.NopCloser(bytes.NewReader(b))
+	}
+	return answer, nil
+}
+
+// client is one with this state and no network.
+func (n *notary) client(dir string) *Client {
+	n.t.Helper()
+	c, err := New(Config{Relays: []string{"https://one.invalid", "https://two.invalid"}, Trust: n.trust, Policy: &attestation.Policy{}, State: dir})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	c.http = &http.Client{Transport: n}
+	if err := c.log.open(); err != nil {
+		n.t.Fatal(err)
+	}
+	return c
+}
+
+// TestOldNoteWithANewLine: AT-47: a witness that lies takes an old note that all
+// have cosigned and puts a new time to it; a relay serves that as the newest. It is
+// refused each time and convicts nobody, unless more witnesses do so than the trust
+// tolerates as liars.
+func TestOldNoteWithANewLine(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	for liars, convicts := range []bool{false, false, true, true} {
+		if liars == 0 {
+			continue
+		}
+		t.Run(fmt.Sprintf("AT-47/%d of 3, quorum 2", liars), func(t *testing.T) {
+			n, dir := newNotary(t, 8), t.TempDir()
+			c := n.client(dir)
+			if err := c.observe(t.Context(), []sight{{n.point(8, now.Add(-time.Hour), 0, now), true, "one"}}); err != nil {
+				t.Fatal(err)
+			}
+			old := n.point(5, now.Add(-4*time.Hour), liars, now)
+			err := c.observe(t.Context(), []sight{{old, true, "two"}})
+			if CodeOf(err) != CodeRollback || !strings.Contains(err.Error(), "w0.invalid") {
+				t.Errorf("%v", err)
+			}
+			files, _ := filepath.Glob(filepath.Join(dir, "*", "evidence", "*"))
+			if (len(files) > 0) != convicts || (c.log.convicted() != nil) != convicts {
+				t.Errorf("convicted: %v, %q", c.log.convicted(), files)
+			}
+			if convicts {
+				return
+			}
+			// All is well when the relay is: in this process and in the next.
+			for _, c := range []*Client{c, n.client(dir)} {
+				if err := c.observe(t.Context(), []sight{{n.point(8, now, 0, now), true, "one"}}); err != nil {
+					t.Errorf("after it: %v", err)
+				}
+			}
+		})
+	}
+}
