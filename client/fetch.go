@@ -125,7 +125,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 		return nil, worldError(err)
 	}
 	seen = append(seen, sight{w.epochPoint, false, "the pack"}, sight{w.fresh, true, "the router"})
-	if err := c.observe(ctx, seen); err != nil {
+	if err := c.observe(ctx, seen, true); err != nil {
 		return nil, worldError(err)
 	}
 	if err := c.usable(w); err != nil {
@@ -185,7 +185,7 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 			seen = append(seen, sight{points[i], true, relay.Host})
 		}
 	}
-	if err := c.observe(ctx, seen); err != nil {
+	if err := c.observe(ctx, seen, false); err != nil {
 		return nil, nil, err
 	}
 	if agree < 2 {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,11 +130,11 @@ func TestOldNoteWithANewLine(t *testing.T) {
 		t.Run(fmt.Sprintf("AT-47/%d of 3, quorum 2", liars), func(t *testing.T) {
 			n, dir := newNotary(t, 8), t.TempDir()
 			c := n.client(dir)
-			if err := c.observe(t.Context(), []sight{{n.point(8, now.Add(-time.Hour), 0, now), true, "one"}}); err != nil {
+			if err := c.observe(t.Context(), []sight{{n.point(8, now.Add(-time.Hour), 0, now), true, "one"}}, true); err != nil {
 				t.Fatal(err)
 			}
 			old := n.point(5, now.Add(-4*time.Hour), liars, now)
-			err := c.observe(t.Context(), []sight{{old, true, "two"}})
+			err := c.observe(t.Context(), []sight{{old, true, "two"}}, true)
 			if CodeOf(err) != CodeRollback || !strings.Contains(err.Error(), "w0.invalid") {
 				t.Errorf("%v", err)
 			}
@@ -146,10 +147,83 @@ func TestOldNoteWithANewLine(t *testing.T) {
 			}
 			// All is well when the relay is: in this process and in the next.
 			for _, c := range []*Client{c, n.client(dir)} {
-				if err := c.observe(t.Context(), []sight{{n.point(8, now, 0, now), true, "one"}}); err != nil {
+				if err := c.observe(t.Context(), []sight{{n.point(8, now, 0, now), true, "one"}}, true); err != nil {
 					t.Errorf("after it: %v", err)
 				}
 			}
 		})
+	}
+}
+
+// TestTilesTellNoHour: what a relay is asked for follows from what it and others
+// show now, and not from when this client looked last.
+func TestTilesTellNoHour(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	const newest = 1700
+	n := newNotary(t, newest)
+	asked := func(remembered uint64, shown ...uint64) ([]string, error) {
+		c := n.client(t.TempDir())
+		if remembered > 0 {
+			if err := c.observe(t.Context(), []sight{{n.point(remembered, now.Add(-time.Hour), 0, now), true, "before"}}, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.asked = nil
+		var seen []sight
+		for _, size := range shown {
+			seen = append(seen, sight{n.point(size, now, 0, now), false, "a relay"})
+		}
+		err := c.observe(t.Context(), seen, true)
+		if treeOf(c.log.mem.Point) != treeOf(n.point(max(remembered, slices.Max(shown)), now, 0, now)) {
+			t.Errorf("%d is remembered", c.log.mem.Point.Size)
+		}
+		out := slices.Clone(n.asked)
+		slices.Sort(out)
+		return out, err
+	}
+	everybody, err := asked(0, newest, newest-1)
+	if err != nil || len(everybody) == 0 {
+		t.Fatal(err)
+	}
+	for _, remembered := range []uint64{newest - 1, newest - 2, newest - 400, newest - 500, 1024 + 1, 1024 + 256} {
+		for _, shown := range [][]uint64{{newest, newest - 1}, {newest - 1, newest}} {
+			got, err := asked(remembered, shown...)
+			if err != nil || !slices.Equal(got, everybody) {
+				t.Errorf("%d remembered, %d shown: %v\nasks %q\nall  %q", remembered, shown, err, got, everybody)
+			}
+		}
+	}
+	if got, err := asked(newest, newest, newest-1); err != nil || !slices.Equal(got, everybody) {
+		t.Errorf("the newest remembered: %v %q", err, got)
+	}
+	// Someone who was away for longer asks for the tile of that time, too, and
+	// for no part of one that only he would.
+	got, err := asked(300, newest, newest-1)
+	got = slices.DeleteFunc(got, func(p string) bool { return slices.Contains(everybody, p) })
+	if err != nil || !slices.Equal(got, []string{"tile/0/001"}) {
+		t.Errorf("after long: %v %q", err, got)
+	}
+	// Nobody shows as much as is remembered: nothing is asked.
+	got, err = asked(newest, newest-3, newest-90)
+	if CodeOf(err) != CodeRollback || len(got) > 0 {
+		t.Errorf("all behind: %v %q", err, got)
+	}
+	// Not to the last, the router may still show more.
+	c := n.client(t.TempDir())
+	old := []sight{{n.point(newest-3, now.Add(-time.Hour), 0, now), true, "a relay"}}
+	if err := c.observe(t.Context(), []sight{{n.point(newest-1, now, 0, now), true, "before"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	n.asked = nil
+	if err := c.observe(t.Context(), old, false); err != nil || len(n.asked) > 0 {
+		t.Errorf("%v %q", err, n.asked)
+	}
+	if err := c.observe(t.Context(), append(old, sight{n.point(newest, now, 0, now), true, "the router"}), true); err != nil {
+		t.Errorf("%v", err)
+	}
+	for _, p := range n.asked {
+		if strings.Contains(p, ".p/") && !strings.HasSuffix(p, fmt.Sprintf(".p/%d", newest%256)) && !strings.HasSuffix(p, fmt.Sprintf(".p/%d", newest/256)) {
+			t.Errorf("asks for %s", p)
+		}
 	}
 }

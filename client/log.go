@@ -4,14 +4,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/fork"
 	"github.com/sotto-project/sotto/transparency/statement"
-	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
 // A history is what this client knows of the log from before. Who has the
@@ -103,16 +101,35 @@ func (h *history) take(m *state.Memory) {
 
 // observe compares checkpoints with what is remembered and with each other,
 // and remembers the largest. It is called before anything is believed that
-// came with them.
-func (c *Client) observe(ctx context.Context, seen []sight) error {
+// came with them, with last at the latest before anything is sent.
+//
+// The largest comes first, so that all proofs are made inside a tree that is
+// shown to everybody now: one inside the tree remembered would ask relays for
+// tiles that only whoever looked at that hour asks for. So while all that is
+// shown is smaller than what is remembered nothing is proven, and nothing
+// fetched; if it stays so to the last, it is refused.
+func (c *Client) observe(ctx context.Context, seen []sight, last bool) error {
+	seen = slices.Clone(seen)
+	slices.SortStableFunc(seen, func(a, b sight) int { return cmp.Compare(b.point.Size, a.point.Size) })
+	for i := 1; i < len(seen); i++ {
+		if a, b := seen[i-1].point, seen[i].point; a.Size == b.Size && a.Root != b.Root {
+			return c.convict(fork.New(fork.Roots, a.Note, b.Note), CodeFork, fmt.Sprintf("%s and %s show two roots for %d leaves", seen[i-1].by, seen[i].by, a.Size))
+		}
+	}
+	p := c.newProver()
 	for range 8 {
 		largest := c.log.mem
 		for _, s := range seen {
-			next, err := c.place(ctx, largest, s)
-			if err != nil {
+			next, err := c.place(ctx, p, largest, s)
+			switch {
+			case err == nil:
+				largest = next
+			case !errors.Is(err, errBehind):
 				return err
+			case last:
+				return refuse(CodeRollback, "%s shows a log of %d leaves, nobody a larger one; %d were seen before", s.by, s.point.Size, largest.Point.Size).
+					hint("copies may lag for some seconds: try again; if it stays so, somebody shows you an old log")
 			}
-			largest = next
 		}
 		err := c.remember(largest, nil)
 		if !errors.Is(err, state.ErrChanged) {
@@ -125,10 +142,15 @@ func (c *Client) observe(ctx context.Context, seen []sight) error {
 	return refuse(state.CodeUnwritable, "other processes change the memory of the log faster than it can be compared with")
 }
 
+// errBehind is for a checkpoint that could be compared only in a tree that
+// nobody shows.
+var errBehind = errors.New("smaller than what is remembered, which nobody shows")
+
 // place finds the place of a checkpoint on the line of the one remembered, and
 // returns what is to be remembered now.
-func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Memory, error) {
+func (c *Client) place(ctx context.Context, pr *prover, m *state.Memory, s sight) (*state.Memory, error) {
 	p := s.point
+	pr.shown(p)
 	if m == nil {
 		c.log.line = map[tree]bool{treeOf(p): true}
 		return m.With(p, nil, c.cfg.Now()), nil
@@ -154,57 +176,15 @@ func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Me
 	case p.Size == old.Size: // another root, or it would be on the line
 		return nil, c.convict(fork.New(fork.Roots, old.Note, p.Note), CodeFork,
 			fmt.Sprintf("%s shows another root for %d leaves than was seen before", s.by, p.Size))
+	case p.Size < old.Size && pr.largest < old.Size:
+		return nil, errBehind
 	case p.Size < old.Size:
-		return m, c.prove(ctx, p, old, s.by)
+		return m, pr.prove(ctx, p, old, s.by)
 	}
-	if err := c.prove(ctx, old, p, s.by); err != nil {
+	if err := pr.prove(ctx, old, p, s.by); err != nil {
 		return nil, err
 	}
 	return m.With(p, nil, c.cfg.Now()), nil
-}
-
-// prove demands a proof that large contains small. Any mirror may give it: its
-// tiles are believed only where they lead to large's root.
-func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoint, by string) error {
-	var why error
-	for _, i := range rand.Perm(len(c.relays)) {
-		grown := tiles.New(large.Size, large.Root, c.tiles(c.relays[i]))
-		root, err := grown.Root(ctx, small.Size)
-		var proof [][32]byte
-		if err == nil {
-			proof, err = grown.ProveConsistency(ctx, small.Size)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			why = err
-		case root != small.Root:
-			e := fork.New(fork.Trees, small.Note, large.Note)
-			e.Root, e.Proof = root, proof
-			return c.convict(e, CodeFork, fmt.Sprintf("%s shows a log of %d and one of %d leaves was seen, and the larger does not contain the smaller", by, large.Size, small.Size))
-		default:
-			if len(c.log.line) >= maxLine {
-				clear(c.log.line)
-			}
-			c.log.line[treeOf(small)], c.log.line[treeOf(large)] = true, true
-			return nil
-		}
-	}
-	return refuse(CodeUnproven, "no mirror proved that the log of %d leaves contains that of %d: %s", large.Size, small.Size, scrub(why)).
-		hint("it could not be checked yet whether the log was rewritten, and nothing is sent before it is; try again, or add a relay to the trust file")
-}
-
-// tiles fetches tiles of hashes from a relay's mirror of the log.
-func (c *Client) tiles(relay *url.URL) tiles.Fetch {
-	return func(ctx context.Context, path string) ([]byte, error) {
-		b, err := c.get(ctx, relay.JoinPath("/v1/log/"+path).String(), tiles.MaxTile)
-		if err != nil {
-			// A relay says why in the clear, if at all: the full tile may be there.
-			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-		}
-		return b, nil
-	}
 }
 
 // remember makes a memory durable before anything rests on it. With an epoch it
@@ -240,7 +220,7 @@ func (c *Client) accept(ctx context.Context, w *world, seen []sight) error {
 		if err := c.log.open(); err != nil {
 			return err
 		}
-		if err := c.observe(ctx, seen); err != nil {
+		if err := c.observe(ctx, seen, true); err != nil {
 			return err
 		}
 	}
