@@ -62,6 +62,11 @@ type Config struct {
 	// MaxFreshness is how old the youngest cosigned checkpoint may be, by
 	// witness time; 0 means five minutes.
 	MaxFreshness time.Duration
+	// Patience is how long a relay may take for a checkpoint, a statement or a
+	// tile of the log, and how long the answer to a longer question about the
+	// world, such as a pack, may stand still; 0 means ten seconds. Prompts and
+	// their answers are not meant: a model may think for longer.
+	Patience time.Duration
 	// State is a directory for what is remembered of the log from one run to
 	// the next, made where there is none; several clients may share it. Empty
 	// means that nothing is kept, which the report says: a log that goes back
@@ -154,6 +159,12 @@ func (c *Client) validate() error {
 	}
 	if c.cfg.MaxFreshness == 0 {
 		c.cfg.MaxFreshness = 5 * time.Minute
+	}
+	if c.cfg.Patience == 0 {
+		c.cfg.Patience = defaultPatience
+	}
+	if c.cfg.Patience < 0 {
+		return fmt.Errorf("patience of %v", c.cfg.Patience)
 	}
 	if c.cfg.Now == nil {
 		c.cfg.Now = time.Now

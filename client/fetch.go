@@ -366,7 +366,8 @@ func (c *Client) fetchSigned(ctx context.Context, relay *url.URL, which string) 
 	return &signedStatement{signed, st, cp}, nil
 }
 
-func (c *Client) get(ctx context.Context, url string, limit int64) ([]byte, error) {
+// getUntil is for [Client.get], which knows how long to wait.
+func (c *Client) getUntil(ctx context.Context, url string, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -505,7 +506,10 @@ func (c *Client) tell(ctx context.Context, w *world, path string, content []byte
 }
 
 func (c *Client) ask(ctx context.Context, w *world, q *query) ([]byte, error) {
-	b, err := c.query(ctx, w, q)
+	ctx, watch := c.watch(ctx)
+	defer watch.stop()
+	b, err := c.query(ctx, w, q, watch)
+	err = watch.explain(err)
 	var own *Error
 	if errors.As(err, &own) {
 		unsent := *own
@@ -515,7 +519,7 @@ func (c *Client) ask(ctx context.Context, w *world, q *query) ([]byte, error) {
 	return b, err
 }
 
-func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) {
+func (c *Client) query(ctx context.Context, w *world, q *query, watch *watch) ([]byte, error) {
 	a, err := c.exchange(ctx, w, q)
 	if err != nil {
 		return nil, err
@@ -524,7 +528,7 @@ func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) 
 	if err := a.head(); err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(a.msg.Body(), maxPack+1))
+	b, err := io.ReadAll(io.LimitReader(watched{a.msg.Body(), watch}, maxPack+1))
 	if err != nil {
 		return nil, streamError(err)
 	}

@@ -5,8 +5,10 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
@@ -30,6 +33,8 @@ type notary struct {
 	witnesses []*transparency.Cosigner
 	trust     transparency.Trust
 	tree      transparency.Tree
+
+	hangs string // a relay that takes requests and does not answer
 
 	mu    sync.Mutex
 	asked []string // paths of tiles
@@ -88,6 +93,10 @@ func (n *notary) point(size uint64, at time.Time, liars int, lie time.Time) *tra
 
 // RoundTrip is a relay that serves the log's tiles and remembers which.
 func (n *notary) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == n.hangs {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
 	name := strings.TrimPrefix(r.URL.Path, "/v1/log/")
 	n.mu.Lock()
 	n.asked = append(n.asked, name)
@@ -226,4 +235,73 @@ func TestTilesTellNoHour(t *testing.T) {
 			t.Errorf("asks for %s", p)
 		}
 	}
+}
+
+// TestStall: DS-07: a relay that takes requests and never answers costs its
+// patience once; then the next one is asked.
+func TestStall(t *testing.T) {
+	t.Run("DS-07/tiles", func(t *testing.T) {
+		for range 6 { // the order of relays is drawn
+			synctest.Test(t, func(t *testing.T) {
+				n := newNotary(t, 700)
+				n.hangs = "one.invalid"
+				c, now := n.client(""), time.Now()
+				var seen []sight
+				for _, size := range []uint64{700, 600, 500, 20} {
+					seen = append(seen, sight{n.point(size, now, 0, now), true, "a relay"})
+				}
+				if err := c.observe(t.Context(), seen, true); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(now); took > c.cfg.Patience {
+					t.Errorf("%v", took)
+				}
+				// Once nobody answers it is said so, and soon.
+				n.hangs = "two.invalid"
+				c = n.client("")
+				c.relays = c.relays[1:]
+				now = time.Now()
+				if err := c.observe(t.Context(), seen, true); CodeOf(err) != CodeUnproven || time.Since(now) != c.cfg.Patience {
+					t.Errorf("%v after %v", err, time.Since(now))
+				}
+			})
+		}
+	})
+	t.Run("DS-07/a checkpoint", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNotary(t, 8)
+			n.hangs = "one.invalid"
+			c, now := n.client(""), time.Now()
+			_, err := c.newest(t.Context(), c.relays[0])
+			if CodeOf(worldError(err)) != CodeRelay || time.Since(now) != c.cfg.Patience || refusesTrust(err) {
+				t.Errorf("%v after %v", err, time.Since(now))
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, err = c.newest(ctx, c.relays[0]); !errors.Is(err, context.Canceled) {
+				t.Errorf("given up: %v", err)
+			}
+		})
+	})
+	t.Run("DS-07/a long answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newNotary(t, 8).client("")
+			ctx, w := c.watch(t.Context())
+			defer w.stop()
+			pr, pw := io.Pipe()
+			go func() {
+				for range 10 { // slow, and not still
+					time.Sleep(c.cfg.Patience - time.Second)
+					pw.Write([]byte("x"))
+				}
+				<-ctx.Done()
+				pw.CloseWithError(ctx.Err())
+			}()
+			now := time.Now()
+			b, err := io.ReadAll(watched{pr, w})
+			if err = w.explain(err); len(b) != 10 || CodeOf(err) != CodeRelay || time.Since(now) != 11*c.cfg.Patience-10*time.Second {
+				t.Errorf("%d bytes, %v after %v", len(b), err, time.Since(now))
+			}
+		})
+	})
 }

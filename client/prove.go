@@ -5,6 +5,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -27,7 +28,8 @@ type prover struct {
 	c       *Client
 	order   []int // of relays
 	got     []map[string]answered
-	largest uint64 // of the checkpoints shown
+	silent  []error // by relay: it did not answer in time once, and is not asked again
+	largest uint64  // of the checkpoints shown
 }
 
 // An answered is what a relay said to a path.
@@ -37,7 +39,7 @@ type answered struct {
 }
 
 func (c *Client) newProver() *prover {
-	return &prover{c: c, order: rand.Perm(len(c.relays)), got: make([]map[string]answered, len(c.relays))}
+	return &prover{c: c, order: rand.Perm(len(c.relays)), got: make([]map[string]answered, len(c.relays)), silent: make([]error, len(c.relays))}
 }
 
 func (p *prover) shown(point *transparency.Checkpoint) { p.largest = max(p.largest, point.Size) }
@@ -103,7 +105,14 @@ func (p *prover) tiles(relay int) tiles.Fetch {
 		if a, ok := p.got[relay][path]; ok {
 			return a.tile, a.err
 		}
+		if p.silent[relay] != nil {
+			return nil, p.silent[relay]
+		}
 		b, err := p.c.get(ctx, p.c.relays[relay].JoinPath("/v1/log/"+path).String(), tiles.MaxTile)
+		if silent := (*silentError)(nil); errors.As(err, &silent) {
+			p.silent[relay] = err
+			return nil, err
+		}
 		if err != nil {
 			// A relay says why in the clear, if at all: the full tile may be there.
 			err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
