@@ -277,17 +277,18 @@ func twoStatements(a, b *statement.Signed) *fork.Evidence {
 	return fork.New(fork.Statements, x, y)
 }
 
-// A LogReport says what is known of the log behind a statement.
+// A LogReport says what is known of the log behind a statement. It is part of
+// reports that are made to be shown, so it says whether something is remembered
+// and kept, and not where, since when or of which size: a folder has the name of
+// its owner in it, and the others are the hours at which somebody looked.
 type LogReport struct {
-	Origin    string          `json:"origin"`
-	Size      uint64          `json:"size"` // of the youngest checkpoint
-	Root      []byte          `json:"root"`
-	Witnesses []WitnessReport `json:"witnesses"`
-	Mirrors   []uint64        `json:"mirror_sizes"`               // what mirrors showed as the newest
-	Known     uint64          `json:"remembered_size"`            // before this look; 0: nothing
-	Seen      *time.Time      `json:"remembered_since,omitempty"` // when that size was first accepted
-	Since     *time.Time      `json:"memory_since,omitempty"`     // when the memory began
-	State     string          `json:"state_directory"`            // empty: not kept
+	Origin     string          `json:"origin"`
+	Size       uint64          `json:"size"` // of the youngest checkpoint
+	Root       []byte          `json:"root"`
+	Witnesses  []WitnessReport `json:"witnesses"`
+	Mirrors    []uint64        `json:"mirror_sizes"` // what mirrors showed as the newest
+	Remembered bool            `json:"remembered"`   // something was, before this look, to compare with
+	Kept       bool            `json:"state_kept"`   // the next run will have something, too
 }
 
 // A WitnessReport is one witness's word for the youngest checkpoint.
@@ -299,14 +300,7 @@ type WitnessReport struct {
 
 // logOf begins the report of a world with what is remembered before it.
 func (h *history) logOf() *LogReport {
-	r := &LogReport{}
-	if h.dir != nil {
-		r.State = h.dir.Path()
-	}
-	if m := h.mem; m != nil {
-		r.Known, r.Seen, r.Since = m.Point.Size, &m.Seen, &m.Since
-	}
-	return r
+	return &LogReport{Kept: h.dir != nil, Remembered: h.mem != nil}
 }
 
 // at completes the report for a moment.
@@ -330,15 +324,15 @@ func (r *LogReport) Rows() [][3]string {
 		sizes = append(sizes, strconv.FormatUint(n, 10))
 	}
 	rows = append(rows, [3]string{"mirrors show", strings.Join(sizes, ", "), "leaves as their newest; each was proven to be the same log"})
-	if r.Known > 0 {
-		rows = append(rows, [3]string{"remembered", strconv.FormatUint(r.Known, 10), "leaves, since " + r.Seen.Format(time.RFC3339) + "; proven to be in the log shown now"})
+	if r.Remembered {
+		rows = append(rows, [3]string{"remembered", "yes", "what was seen before was proven to be in the log shown now"})
 	} else {
 		rows = append(rows, [3]string{"remembered", "nothing", "this is the first look: there was nothing to compare with"})
 	}
-	if r.State == "" {
+	if !r.Kept {
 		return append(rows, [3]string{"state", "not kept", "the next run has nothing to compare with"})
 	}
-	return append(rows, [3]string{"state", r.State, "where this is remembered"})
+	return append(rows, [3]string{"state", "kept", "what was seen now is remembered for the next run"})
 }
 
 func (r *LogReport) text() string {

@@ -126,7 +126,7 @@ func TestForkCommand(t *testing.T) {
 			t.Errorf("the proof is gone: %v", left)
 		}
 		stdout, _, code, err := run(t, command(w), "", args("verify")...)
-		if code != cli.ExitOK || !strings.Contains(stdout, dir) {
+		if code != cli.ExitOK || !strings.Contains(stdout, "state      kept") || strings.Contains(stdout, dir) {
 			t.Errorf("%d %v %q", code, err, stdout)
 		}
 	})
