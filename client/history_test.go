@@ -237,6 +237,35 @@ func TestTilesTellNoHour(t *testing.T) {
 	}
 }
 
+// TestTwoRootsShown: AT-48: what is shown contradicts itself, whatever is remembered,
+// be it more than is shown.
+func TestTwoRootsShown(t *testing.T) {
+	for name, remembered := range map[string]uint64{"nothing remembered": 0, "less": 3, "as much": 6, "more": 8} {
+		t.Run("AT-48/"+name, func(t *testing.T) {
+			n, now := newNotary(t, 8), time.Now()
+			c := n.client(t.TempDir())
+			if remembered > 0 {
+				if err := c.observe(t.Context(), []sight{{n.point(remembered, now.Add(-time.Hour), 0, now), true, "before"}}, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			honest := n.point(6, now.Add(-time.Hour), 0, now)
+			other := &transparency.Tree{}
+			for i := range 6 {
+				if err := other.Append(fmt.Append(nil, "another leaf ", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n.tree = *other
+			forked := n.point(6, now.Add(-time.Hour), 0, now)
+			err := c.observe(t.Context(), []sight{{honest, false, "one"}, {forked, false, "two"}}, false)
+			if CodeOf(err) != CodeFork || c.log.convicted() == nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 // TestStall: DS-07: a relay that takes requests and never answers costs its
 // patience once; then the next one is asked.
 func TestStall(t *testing.T) {

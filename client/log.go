@@ -113,7 +113,7 @@ func (c *Client) observe(ctx context.Context, seen []sight, last bool) error {
 	slices.SortStableFunc(seen, func(a, b sight) int { return cmp.Compare(b.point.Size, a.point.Size) })
 	for i := 1; i < len(seen); i++ {
 		if a, b := seen[i-1].point, seen[i].point; a.Size == b.Size && a.Root != b.Root {
-			return c.convict(fork.New(fork.Roots, a.Note, b.Note), CodeFork, fmt.Sprintf("%s and %s show two roots for %d leaves", seen[i-1].by, seen[i].by, a.Size))
+			return c.convict(fork.New(fork.Roots, a.Note, b.Note), CodeFork, fmt.Sprintf("%s shows another root for %d leaves than %s", seen[i].by, a.Size, seen[i-1].by))
 		}
 	}
 	p := c.newProver()
