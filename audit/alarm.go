@@ -54,6 +54,7 @@ const (
 	LogKey           Code = "log.key"           // the log signs, or is said to sign, by another key
 	LogTwo           Code = "log.two"           // a mirror serves another statement, signed too, for an epoch
 	WitnessMissing   Code = "witness.missing"   // a trusted witness has not cosigned for long
+	WitnessBack      Code = "witness.back"      // too few to blame the log signed a smaller tree later
 	StatementLate    Code = "statement.late"    // the next statement is not public in time
 	LeafFormat       Code = "leaf.format"       // a leaf that is no canonical statement
 	LeafIndex        Code = "leaf.index"        // a statement at another index than its epoch
@@ -116,6 +117,7 @@ var kinds = []kind{
 	{LogStale, Warning, "no checkpoint is young enough"},
 	{StatementLate, Warning, "the next statement is late"},
 	{WitnessMissing, Warning, "a witness has been silent for long"},
+	{WitnessBack, Warning, "a witness put a later time on a smaller tree"},
 	{PackMissing, Warning, "nobody serves the evidence of a current epoch"},
 	{MirrorTampered, Warning, "a mirror serves what nobody signed"},
 	{MirrorDown, Warning, "a mirror does not answer"},

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -93,6 +94,33 @@ func TestSplitViews(t *testing.T) {
 			t.Errorf("%s", e)
 		}
 	})
+	for liars, want := range map[int]Code{1: WitnessBack, 2: LogRollback} {
+		t.Run(fmt.Sprintf("AT-47 an old tree, of which %d of 2 witnesses say it is new", liars), func(t *testing.T) {
+			m := k.mirror("one.invalid", leaves...)
+			r := newRig(t, k, m)
+			r.mustStep().want(MirrorAlone)
+			r.now = r.now.Add(3 * time.Minute)
+			m.edit(func() {
+				m.size, m.at = 4, r.now
+				m.sign = func(size uint64, root [32]byte, at time.Time) []byte {
+					note := k.log.Sign(size, root)
+					for i, w := range k.witnesses {
+						when := begin.Add(-time.Hour)
+						if i < liars {
+							when = at
+						}
+						var err error
+						if note, err = w.Cosign(note, when); err != nil {
+							t.Fatal(err)
+						}
+					}
+					return note
+				}
+			})
+			r.mustStep().want(want)
+			r.mustStep().want() // told once
+		})
+	}
 	t.Run("a mirror that lags is no rollback", func(t *testing.T) {
 		m1, m2 := pair(k, leaves)
 		r := newRig(t, k, m1, m2)

@@ -133,9 +133,7 @@ func (a *Auditor) extends(ctx context.Context, l *look) bool {
 	case old == nil || old.Size == 0:
 		return true
 	case c.Size < old.Size:
-		if fork.Late(c, old) != "" {
-			a.contradiction(LogRollback, fork.Order, c, old, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, old.Size))
-		}
+		a.setBack(c, old)
 		return false
 	case c.Size == old.Size:
 		if c.Root != old.Root {
@@ -180,10 +178,25 @@ func (a *Auditor) compare(ctx context.Context, best, l *look) {
 		}
 	case c.Size == 0:
 	case c.Size < b.Size:
-		if fork.Late(c, b) != "" {
-			a.contradiction(LogRollback, fork.Order, c, b, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d", c.Size, b.Size))
-		}
+		a.setBack(c, b)
 		a.within(ctx, best, l, c)
+	}
+}
+
+// setBack looks for witnesses that signed the smaller tree clearly after the
+// larger. Up to as many as the trust tolerates as liars, or as clocks that went
+// wrong, blame themselves; only more of them blame the log.
+func (a *Auditor) setBack(small, large *transparency.Checkpoint) {
+	late := fork.Late(small, large)
+	spare, err := a.cfg.Trust.Tolerates()
+	switch {
+	case len(late) == 0 || err != nil: // the trust was validated when the auditor was made
+	case len(late) > spare:
+		a.contradiction(LogRollback, fork.Order, small, large, nil, fmt.Sprintf("a tree of %d leaves was cosigned after one of %d by %s", small.Size, large.Size, strings.Join(late, ", ")))
+	default:
+		for _, w := range late {
+			a.lasting(WitnessBack, w, fmt.Sprintf("it cosigned a tree of %d leaves after one of %d: it lies, or its clock went back; of the log that proves nothing", small.Size, large.Size), "")
+		}
 	}
 }
 

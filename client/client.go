@@ -67,6 +67,11 @@ type Config struct {
 	// MaxFreshness is how old the youngest cosigned checkpoint may be, by
 	// witness time; 0 means five minutes.
 	MaxFreshness time.Duration
+	// Patience is how long a relay may take for a checkpoint, a statement or a
+	// tile of the log, and how long the answer to a longer question about the
+	// world, such as a pack, may stand still; 0 means ten seconds. Prompts and
+	// their answers are not meant: a model may think for longer.
+	Patience time.Duration
 	// State is a directory for what is remembered of the log from one run to
 	// the next, made where there is none; several clients may share it. Empty
 	// means that nothing is kept, which the report says: a log that goes back
@@ -99,13 +104,11 @@ var shapings = map[string]uint8{"": hpke.PolicyFrames, "frames": hpke.PolicyFram
 
 // A Client is safe for concurrent use. Close releases its connections.
 type Client struct {
-	cfg    Config
-	relays []*relay
-	// mirrorWait is mirrorTimeout but in tests.
-	mirrorWait time.Duration
-	http       *http.Client
-	shaping    uint8
-	steer      *steering
+	cfg     Config
+	relays  []*relay
+	http    *http.Client
+	shaping uint8
+	steer   *steering
 	// releases is nil where the configuration names no trust in any.
 	releases *release.Judge
 
@@ -125,7 +128,7 @@ type Client struct {
 
 // New checks cfg; it does no I/O.
 func New(cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, turn: make(chan struct{}, 1), mirrorWait: mirrorTimeout}
+	c := &Client{cfg: cfg, turn: make(chan struct{}, 1)}
 	if err := c.validate(); err != nil {
 		return nil, &Error{Code: CodeConfig, Detail: err.Error()}
 	}
@@ -163,6 +166,12 @@ func (c *Client) validate() error {
 	}
 	if c.cfg.MaxFreshness == 0 {
 		c.cfg.MaxFreshness = 5 * time.Minute
+	}
+	if c.cfg.Patience == 0 {
+		c.cfg.Patience = defaultPatience
+	}
+	if c.cfg.Patience < 0 {
+		return fmt.Errorf("patience of %v", c.cfg.Patience)
 	}
 	if c.cfg.Now == nil {
 		c.cfg.Now = time.Now

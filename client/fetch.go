@@ -136,7 +136,7 @@ func (c *Client) fetchWorld(ctx context.Context) (*world, error) {
 		return nil, worldError(err)
 	}
 	seen = append(seen, sight{w.epochPoint, false, "the pack"}, sight{w.fresh, true, "the router"})
-	if err := c.observe(ctx, seen); err != nil {
+	if err := c.observe(ctx, seen, true); err != nil {
 		return nil, worldError(err)
 	}
 	if err := c.usable(w); err != nil {
@@ -203,7 +203,7 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 			seen = append(seen, sight{points[i], true, relay.Host})
 		}
 	}
-	if err := c.observe(ctx, seen); err != nil {
+	if err := c.observe(ctx, seen, false); err != nil {
 		return nil, nil, err
 	}
 	if agree < 2 && !c.log.compared(first) {
@@ -396,38 +396,24 @@ func (c *Client) fetchSigned(ctx context.Context, relay *relay, which string) (*
 	return &signedStatement{signed, st, cp}, nil
 }
 
-// mirrorTimeout bounds one object from one relay's mirror: a relay that takes
-// connections and stands still is as good as one that is down.
-const mirrorTimeout = 20 * time.Second
-
-// get fetches an object of a relay's mirror. A relay that does not answer is left
-// out of the next draws; one that says no is not: the object may not be there yet.
-func (c *Client) get(parent context.Context, relay *relay, path string, limit int64) (b []byte, err error) {
-	ctx, cancel := context.WithTimeout(parent, c.mirrorWait)
-	defer cancel()
-	said := false
-	defer func() {
-		switch {
-		case parent.Err() != nil:
-			b, err = nil, parent.Err()
-		case !said:
-			relay.note(err, c.cfg.Now())
-		}
-	}()
+// getUntil is for [Client.get], which knows how long to wait. Said is whether the
+// relay answered, if only to say no: the object may not be there yet.
+func (c *Client) getUntil(ctx context.Context, relay *relay, path string, limit int64) (b []byte, said bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, relay.JoinPath(path).String(), nil)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	req.Header = http.Header{"User-Agent": nil}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, refuse(CodeRelay, "a relay could not be reached: %s", scrub(err))
+		return nil, false, refuse(CodeRelay, "a relay could not be reached: %s", scrub(err))
 	}
 	defer resp.Body.Close()
-	if said = resp.StatusCode != http.StatusOK; said {
-		return nil, refuse(CodeRelay, "a relay answered %d for the statement", resp.StatusCode)
+	if resp.StatusCode != http.StatusOK {
+		return nil, true, refuse(CodeRelay, "a relay answered %d for the statement", resp.StatusCode)
 	}
-	return readBounded(resp.Body, limit)
+	b, err = readBounded(resp.Body, limit)
+	return b, false, err
 }
 
 func readBounded(r io.Reader, limit int64) ([]byte, error) {
@@ -578,7 +564,10 @@ func (c *Client) tell(ctx context.Context, w *world, path string, content []byte
 }
 
 func (c *Client) ask(ctx context.Context, w *world, q *query) ([]byte, error) {
-	b, err := c.query(ctx, w, q)
+	ctx, watch := c.watch(ctx)
+	defer watch.stop()
+	b, err := c.query(ctx, w, q, watch)
+	err = watch.explain(err)
 	var own *Error
 	if errors.As(err, &own) {
 		unsent := *own
@@ -588,7 +577,7 @@ func (c *Client) ask(ctx context.Context, w *world, q *query) ([]byte, error) {
 	return b, err
 }
 
-func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) {
+func (c *Client) query(ctx context.Context, w *world, q *query, watch *watch) ([]byte, error) {
 	a, err := c.exchange(ctx, w, q)
 	if err != nil {
 		return nil, err
@@ -597,7 +586,7 @@ func (c *Client) query(ctx context.Context, w *world, q *query) ([]byte, error) 
 	if err := a.head(); err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(a.msg.Body(), maxPack+1))
+	b, err := io.ReadAll(io.LimitReader(watched{a.msg.Body(), watch}, maxPack+1))
 	if err != nil {
 		return nil, streamError(err)
 	}

@@ -4,14 +4,14 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +20,6 @@ import (
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/fork"
 	"github.com/sotto-project/sotto/transparency/statement"
-	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
 // A history is what this client knows of the log from before. Who has the
@@ -103,16 +102,35 @@ func (h *history) take(m *state.Memory) {
 
 // observe compares checkpoints with what is remembered and with each other,
 // and remembers the largest. It is called before anything is believed that
-// came with them.
-func (c *Client) observe(ctx context.Context, seen []sight) error {
+// came with them, with last at the latest before anything is sent.
+//
+// The largest comes first, so that all proofs are made inside a tree that is
+// shown to everybody now: one inside the tree remembered would ask relays for
+// tiles that only whoever looked at that hour asks for. So while all that is
+// shown is smaller than what is remembered nothing is proven, and nothing
+// fetched; if it stays so to the last, it is refused.
+func (c *Client) observe(ctx context.Context, seen []sight, last bool) error {
+	seen = slices.Clone(seen)
+	slices.SortStableFunc(seen, func(a, b sight) int { return cmp.Compare(b.point.Size, a.point.Size) })
+	for i := 1; i < len(seen); i++ {
+		if a, b := seen[i-1].point, seen[i].point; a.Size == b.Size && a.Root != b.Root {
+			return c.convict(fork.New(fork.Roots, a.Note, b.Note), CodeFork, fmt.Sprintf("%s shows another root for %d leaves than %s", seen[i].by, a.Size, seen[i-1].by))
+		}
+	}
+	p := c.newProver()
 	for range 8 {
 		largest := c.log.mem
 		for _, s := range seen {
-			next, err := c.place(ctx, largest, s)
-			if err != nil {
+			next, err := c.place(ctx, p, largest, s)
+			switch {
+			case err == nil:
+				largest = next
+			case !errors.Is(err, errBehind):
 				return err
+			case last:
+				return refuse(CodeRollback, "%s shows a log of %d leaves, nobody a larger one; %d were seen before", s.by, s.point.Size, largest.Point.Size).
+					hint("copies may lag for some seconds: try again; if it stays so, somebody shows you an old log")
 			}
-			largest = next
 		}
 		err := c.remember(largest, nil)
 		if !errors.Is(err, state.ErrChanged) {
@@ -125,19 +143,26 @@ func (c *Client) observe(ctx context.Context, seen []sight) error {
 	return refuse(state.CodeUnwritable, "other processes change the memory of the log faster than it can be compared with")
 }
 
+// errBehind is for a checkpoint that could be compared only in a tree that
+// nobody shows.
+var errBehind = errors.New("smaller than what is remembered, which nobody shows")
+
 // place finds the place of a checkpoint on the line of the one remembered, and
 // returns what is to be remembered now.
-func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Memory, error) {
+func (c *Client) place(ctx context.Context, pr *prover, m *state.Memory, s sight) (*state.Memory, error) {
 	p := s.point
+	pr.shown(p)
 	if m == nil {
 		c.log.line = map[tree]bool{treeOf(p): true}
 		return m.With(p, nil, c.cfg.Now()), nil
 	}
 	old := m.Point
 	if p.Size < old.Size && s.newest {
-		if w := fork.Late(p, old); w != "" {
+		if late := fork.Late(p, old); len(late) > 0 {
+			// An old note with a new line of one witness is no deed of the log:
+			// whether they are enough to convict it, the evidence itself says.
 			return nil, c.convict(fork.New(fork.Order, p.Note, old.Note), CodeRollback,
-				fmt.Sprintf("%s shows a log of %d leaves that %s cosigned after one of %d", s.by, p.Size, w, old.Size))
+				fmt.Sprintf("%s shows a log of %d leaves that %s cosigned after one of %d", s.by, p.Size, strings.Join(late, ", "), old.Size))
 		}
 		// An older copy is no news. It may be used as far as it is fresh, which
 		// is judged elsewhere.
@@ -152,57 +177,15 @@ func (c *Client) place(ctx context.Context, m *state.Memory, s sight) (*state.Me
 	case p.Size == old.Size: // another root, or it would be on the line
 		return nil, c.convict(fork.New(fork.Roots, old.Note, p.Note), CodeFork,
 			fmt.Sprintf("%s shows another root for %d leaves than was seen before", s.by, p.Size))
+	case p.Size < old.Size && pr.largest < old.Size:
+		return nil, errBehind
 	case p.Size < old.Size:
-		return m, c.prove(ctx, p, old, s.by)
+		return m, pr.prove(ctx, p, old, s.by)
 	}
-	if err := c.prove(ctx, old, p, s.by); err != nil {
+	if err := pr.prove(ctx, old, p, s.by); err != nil {
 		return nil, err
 	}
 	return m.With(p, nil, c.cfg.Now()), nil
-}
-
-// prove demands a proof that large contains small. Any mirror may give it: its
-// tiles are believed only where they lead to large's root.
-func (c *Client) prove(ctx context.Context, small, large *transparency.Checkpoint, by string) error {
-	var why error
-	for _, i := range rand.Perm(len(c.relays)) {
-		grown := tiles.New(large.Size, large.Root, c.tiles(c.relays[i]))
-		root, err := grown.Root(ctx, small.Size)
-		var proof [][32]byte
-		if err == nil {
-			proof, err = grown.ProveConsistency(ctx, small.Size)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			why = err
-		case root != small.Root:
-			e := fork.New(fork.Trees, small.Note, large.Note)
-			e.Root, e.Proof = root, proof
-			return c.convict(e, CodeFork, fmt.Sprintf("%s shows a log of %d and one of %d leaves was seen, and the larger does not contain the smaller", by, large.Size, small.Size))
-		default:
-			if len(c.log.line) >= maxLine {
-				clear(c.log.line)
-			}
-			c.log.line[treeOf(small)], c.log.line[treeOf(large)] = true, true
-			return nil
-		}
-	}
-	return refuse(CodeUnproven, "no mirror proved that the log of %d leaves contains that of %d: %s", large.Size, small.Size, scrub(why)).
-		hint("it could not be checked yet whether the log was rewritten, and nothing is sent before it is; try again, or add a relay to the trust file")
-}
-
-// tiles fetches tiles of hashes from a relay's mirror of the log.
-func (c *Client) tiles(relay *relay) tiles.Fetch {
-	return func(ctx context.Context, path string) ([]byte, error) {
-		b, err := c.get(ctx, relay, "/v1/log/"+path, tiles.MaxTile)
-		if err != nil {
-			// A relay says why in the clear, if at all: the full tile may be there.
-			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-		}
-		return b, nil
-	}
 }
 
 // remember makes a memory durable before anything rests on it. With an epoch it
@@ -238,7 +221,7 @@ func (c *Client) accept(ctx context.Context, w *world, seen []sight) error {
 		if err := c.log.open(); err != nil {
 			return err
 		}
-		if err := c.observe(ctx, seen); err != nil {
+		if err := c.observe(ctx, seen, true); err != nil {
 			return err
 		}
 	}
@@ -273,7 +256,10 @@ func (h *history) compared(s *signedStatement) bool {
 func (c *Client) convict(e *fork.Evidence, code, detail string) error {
 	first := refuse(code, "%s", detail)
 	if f, err := e.Verify(&c.cfg.Trust); err != nil || !f.Proves {
-		return first
+		if e.Kind != fork.Order {
+			return first
+		}
+		return first.hint("that proves nothing against the log: try again; if it stays so, ask the witness that is named, or use other relays")
 	}
 	c.world = nil
 	c.log.fork = refuse(CodeFork, "this log showed two worlds: %s", detail).hint("nothing is sent into either; the proof was not kept, for there is no state directory")
@@ -301,18 +287,19 @@ func twoStatements(a, b *statement.Signed) *fork.Evidence {
 	return fork.New(fork.Statements, x, y)
 }
 
-// A LogReport says what is known of the log behind a statement.
+// A LogReport says what is known of the log behind a statement. It is part of
+// reports that are made to be shown, so it says whether something is remembered
+// and kept, and not where, since when or of which size: a folder has the name of
+// its owner in it, and the others are the hours at which somebody looked.
 type LogReport struct {
-	Origin    string          `json:"origin"`
-	Size      uint64          `json:"size"` // of the youngest checkpoint
-	Root      []byte          `json:"root"`
-	Witnesses []WitnessReport `json:"witnesses"`
-	Split     int             `json:"split_needs"`                // witnesses who have to lie: [transparency.Trust.SplitNeeds]
-	Mirrors   []uint64        `json:"mirror_sizes"`               // what mirrors showed as the newest
-	Known     uint64          `json:"remembered_size"`            // before this look; 0: nothing
-	Seen      *time.Time      `json:"remembered_since,omitempty"` // when that size was first accepted
-	Since     *time.Time      `json:"memory_since,omitempty"`     // when the memory began
-	State     string          `json:"state_directory"`            // empty: not kept
+	Origin     string          `json:"origin"`
+	Size       uint64          `json:"size"` // of the youngest checkpoint
+	Root       []byte          `json:"root"`
+	Witnesses  []WitnessReport `json:"witnesses"`
+	Split      int             `json:"split_needs"`  // witnesses who have to lie: [transparency.Trust.SplitNeeds]
+	Mirrors    []uint64        `json:"mirror_sizes"` // what mirrors showed as the newest
+	Remembered bool            `json:"remembered"`   // something was, before this look, to compare with
+	Kept       bool            `json:"state_kept"`   // the next run will have something, too
 }
 
 // A WitnessReport is one witness's word for the youngest checkpoint.
@@ -324,14 +311,7 @@ type WitnessReport struct {
 
 // logOf begins the report of a world with what is remembered before it.
 func (h *history) logOf() *LogReport {
-	r := &LogReport{}
-	if h.dir != nil {
-		r.State = h.dir.Path()
-	}
-	if m := h.mem; m != nil {
-		r.Known, r.Seen, r.Since = m.Point.Size, &m.Seen, &m.Since
-	}
-	return r
+	return &LogReport{Kept: h.dir != nil, Remembered: h.mem != nil}
 }
 
 // at completes the report for a moment.
@@ -356,15 +336,15 @@ func (r *LogReport) Rows() [][3]string {
 		sizes = append(sizes, strconv.FormatUint(n, 10))
 	}
 	rows = append(rows, [3]string{"mirrors show", strings.Join(sizes, ", "), "leaves as their newest; each was proven to be the same log"})
-	if r.Known > 0 {
-		rows = append(rows, [3]string{"remembered", strconv.FormatUint(r.Known, 10), "leaves, since " + r.Seen.Format(time.RFC3339) + "; proven to be in the log shown now"})
+	if r.Remembered {
+		rows = append(rows, [3]string{"remembered", "yes", "what was seen before was proven to be in the log shown now"})
 	} else {
 		rows = append(rows, [3]string{"remembered", "nothing", "this is the first look: there was nothing to compare with"})
 	}
-	if r.State == "" {
+	if !r.Kept {
 		return append(rows, [3]string{"state", "not kept", "the next run has nothing to compare with"})
 	}
-	return append(rows, [3]string{"state", r.State, "where this is remembered"})
+	return append(rows, [3]string{"state", "kept", "what was seen now is remembered for the next run"})
 }
 
 func (r *LogReport) text() string {

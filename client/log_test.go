@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -208,10 +210,10 @@ func TestLogIsRemembered(t *testing.T) {
 		cl := w.Client(kept(dir))
 		mustAsk(t, cl)
 		r, err := cl.Verify(t.Context())
-		if err != nil || len(r.Log.Mirrors) != 2 || r.Log.Known != 3 || r.Log.State == "" || len(r.Log.Witnesses) != 1 || r.Log.Size != 3 {
+		if err != nil || len(r.Log.Mirrors) != 2 || !r.Log.Remembered || !r.Log.Kept || len(r.Log.Witnesses) != 1 || r.Log.Size != 3 {
 			t.Errorf("%+v %v", r.Log, err)
 		}
-		if text := r.Text(); !strings.Contains(text, "remembered  3 (leaves, since ") || !strings.Contains(text, "mirrors show 3, 2 ") || !strings.Contains(text, "split needs 1 (") {
+		if text := r.Text(); !strings.Contains(text, "remembered  yes ") || !strings.Contains(text, "mirrors show 3, 2 ") || !strings.Contains(text, "split needs 1 (") {
 			t.Errorf("%s", text)
 		}
 	})
@@ -283,6 +285,39 @@ func TestLogIsRemembered(t *testing.T) {
 			w.Epoch(time.Now().Add(-time.Second), time.Hour)
 		}
 	})
+}
+
+// TestReportsTellNothingOfTheirOwner: reports are shown to others: no folder, and no
+// hour at which somebody looked.
+func TestReportsTellNothingOfTheirOwner(t *testing.T) {
+	w, dir := clienttest.Start(t, 3), filepath.Join(t.TempDir(), "alice")
+	then := time.Now().Add(-30 * time.Second).Truncate(time.Second)
+	mustAsk(t, w.Client(kept(dir), func(c *config) { c.Now = func() time.Time { return then } }))
+	w.Epoch(time.Now().Add(-time.Second), time.Hour)
+	cl := w.Client(kept(dir))
+	v, err := cl.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := cl.Verify(t.Context())
+	if err != nil || !r.Log.Remembered || !r.Log.Kept {
+		t.Fatalf("%+v %v", r.Log, err)
+	}
+	texts := map[string]string{"report": r.Text(), "view": v.Text()}
+	for name, x := range map[string]any{"report as JSON": r, "view as JSON": v} {
+		b, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[name] = string(b)
+	}
+	for name, text := range texts {
+		for _, own := range []string{dir, "alice", then.UTC().Format("15:04:05"), then.Local().Format("15:04:05"), fmt.Sprint(then.Unix())} {
+			if strings.Contains(text, own) {
+				t.Errorf("the %s tells %q: %s", name, own, text)
+			}
+		}
+	}
 }
 
 // TestCheckpointsOfMirrors: what a mirror shows as the newest must be signed
@@ -491,18 +526,16 @@ func TestOneRelayDown(t *testing.T) {
 			t.Errorf("the relay is back: %+v %v", r, err)
 		}
 	})
+	impatient := func(cfg *client.Config) { cfg.Patience = time.Second }
 	t.Run("DS-07/it takes connections and stands still", func(t *testing.T) {
 		w, dir := clienttest.Start(t, 3), t.TempDir()
 		mustAsk(t, w.Client(kept(dir)))
 		onPath(w.Relays[1], "/", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		start := time.Now()
 		for range 4 {
-			cl := w.Client(kept(dir))
-			client.SetMirrorWait(cl, 200*time.Millisecond)
-			mustAsk(t, cl)
+			mustAsk(t, w.Client(kept(dir), impatient))
 		}
-		cl := w.Client(kept(t.TempDir()))
-		client.SetMirrorWait(cl, 200*time.Millisecond)
+		cl := w.Client(kept(t.TempDir()), impatient)
 		w.NoSend(t, func() {
 			_, err := ask(t, cl)
 			refused(t, err, client.CodeEpochWithheld)

@@ -73,7 +73,7 @@ func (w *world) report(nodes []*listed, now time.Time) *Report {
 		verdict = attestation.VerifiedWithGaps
 	}
 	if w.log != nil {
-		if r.Log = w.log.at(w, now); r.Log.State == "" {
+		if r.Log = w.log.at(w, now); !r.Log.Kept {
 			r.Gaps = append(r.Gaps, "memory not kept: there is no state directory, so a log that goes back between two runs is not noticed")
 			verdict = attestation.VerifiedWithGaps
 		}

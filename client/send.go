@@ -39,12 +39,15 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.steer.permits(); err != nil {
+	if err := c.steer.ready(); err != nil {
 		return nil, err
 	}
 	ctx := req.Context()
 	w, err := c.current(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.steer.permits(w.statement.Epoch); err != nil {
 		return nil, err
 	}
 	if err := call.spool(w.onlyModel()); err != nil {

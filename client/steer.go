@@ -74,7 +74,7 @@ func (s *steering) load() error {
 	}
 	if err != nil {
 		return refuse(state.CodeUnreadable, "the steering statistic: %v", err).
-			hint("restore it, or put it aside with everything else that is remembered: sotto audit forget --yes")
+			hint("restore it, or begin a new one: sotto audit forget --steering puts it aside, and nothing else")
 	}
 	s.loaded = true
 	return nil
@@ -88,8 +88,17 @@ func highest(alarms []steer.Alarm) steer.Level {
 	return level
 }
 
-// permits refuses before anything is sealed, if the policy says so.
-func (s *steering) permits() error {
+// ready refuses what cannot count, before anybody is asked anything.
+func (s *steering) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load()
+}
+
+// permits refuses before anything is sealed in an epoch, if the policy says so.
+// What was counted fades to that epoch first: after a refusal nothing is
+// observed, and nothing else would ever let it fade.
+func (s *steering) permits(epoch uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(); err != nil {
@@ -105,12 +114,13 @@ func (s *steering) permits() error {
 	if s.level < at {
 		return nil
 	}
+	s.meter.Advance(epoch)
 	alarms := s.meter.Alarms()
-	if len(alarms) == 0 {
+	if s.level = highest(alarms); s.level < at {
 		return nil
 	}
 	return refuse(CodeSteering, "%s", alarms[0]).
-		hint("somebody may be choosing the nodes that answer you; docs/non-targetability.md says what this shows and how to go on")
+		hint("somebody may be choosing the nodes that answer you, and docs/non-targetability.md says what this shows; it fades in some epochs without requests, and sotto audit forget --steering begins a new count at once")
 }
 
 // observe counts a finished request.

@@ -146,6 +146,26 @@ func TestSteeringAlarm(t *testing.T) {
 	if s.saves == 0 {
 		t.Error("nothing was saved")
 	}
+	// The alarm stood a little over odds of 10^8 to 1 when sending stopped, for a
+	// failure multiplies them by 15 at most, and one more came since. Odds lose half
+	// of their logarithm in 24 epochs: from 10^10.4 they are below after 10.
+	t.Run("RT-03/it fades without a request", func(t *testing.T) {
+		w.Router.Intercept(nil)
+		again := w.Client(s.config)
+		w.NoSend(t, func() {
+			_, err := ask(t, again)
+			refused(t, err, client.CodeSteering)
+			if err == nil || !strings.Contains(err.Error(), "sotto audit forget --steering") {
+				t.Errorf("does not say what to do: %v", err)
+			}
+		})
+		for range 10 {
+			w.Epoch(time.Now().Add(-time.Second), time.Hour)
+		}
+		mustAsk(t, w.Client(s.config))
+		again.Verify(t.Context())
+		mustAsk(t, again)
+	})
 }
 
 func TestSteeringConfig(t *testing.T) {

@@ -84,6 +84,39 @@ func (t *Trust) ParseCheckpoint(b []byte) (*Checkpoint, error) {
 	return c, nil
 }
 
+// ParseByLog verifies a note by the log's own keys alone, by each that t names:
+// what the log itself said. It is for evidence against the log, for which no
+// witness is needed, and for nothing that is to be believed: the checkpoint
+// has no Time and passes no [Checkpoint.CheckAge]. Its Cosignatures are those
+// that verify; a wrong or doubled one is left out and not refused, so that a
+// line added by whoever passes evidence on does not spoil it.
+//
+// Refusals: [CodeTrust], [CodeFormat], [CodeOrigin], [CodeSignature].
+func (t *Trust) ParseByLog(b []byte) (*Checkpoint, error) {
+	keys, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	c, text, sigs, err := openNote(b, t.Origin, keys.log)
+	if err != nil {
+		return nil, err
+	}
+	c.PostQuantum = t.PostQuantum()
+	spoilt := map[string]bool{}
+	for _, k := range keys.witnesses {
+		if found, good := verifyOne(k, text, sigs); found > 0 {
+			_, timed := cosignTime(find(k, sigs))
+			spoilt[k.Name()] = spoilt[k.Name()] || !good || !timed
+		}
+	}
+	whole := slices.DeleteFunc(keys.witnesses, func(k note.Verifier) bool { return spoilt[k.Name()] })
+	votes, err := countWitnesses(c.Origin, whole, text, sigs, 0)
+	for _, v := range votes {
+		c.Cosignatures = append(c.Cosignatures, Cosignature{v.name, v.first})
+	}
+	return c, err
+}
+
 // cosigned collects the votes of trusted witnesses and their time.
 func cosigned(origin string, text []byte, sigs []signature, witnesses []note.Verifier, quorum int) ([]Cosignature, time.Time, error) {
 	votes, err := countWitnesses(origin, witnesses, text, sigs, quorum)

@@ -56,6 +56,17 @@ func (t *Trust) Validate() error {
 	return err
 }
 
+// Tolerates is how many of the trusted witnesses, counted by name, may lie or be
+// silent while a quorum of the others still speaks: n-q. What as few as that
+// can bring about must convict nobody. Refusal: [CodeTrust].
+func (t *Trust) Tolerates() (int, error) {
+	k, err := t.keys()
+	if err != nil {
+		return 0, err
+	}
+	return voters(k.witnesses) - t.Quorum, nil
+}
+
 // PostQuantum reports whether t asks for the log's ML-DSA-44 signature.
 func (t *Trust) PostQuantum() bool { return t.LogKeyPQ != "" }
 

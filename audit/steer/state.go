@@ -13,10 +13,10 @@ import (
 var ErrState = errors.New("steer: malformed state")
 
 // stateLabel begins a meter's bytes and ends with its version.
-const stateLabel = "sotto steering\x01"
+const stateLabel = "sotto steering\x02"
 
 const (
-	stateHead = len(stateLabel) + 5*8 + 2
+	stateHead = len(stateLabel) + 6*8 + 2
 	stateNode = 32 + 9*8
 )
 
@@ -26,8 +26,8 @@ const MaxState = stateHead + MaxNodes*stateNode
 // Append appends the meter's bytes to b:
 //
 //	struct {
-//	    opaque label[15] = "sotto steering" 0x01;
-//	    uint64 epoch, requests, failed, retries, skips;
+//	    opaque label[15] = "sotto steering" 0x02;
+//	    uint64 epoch, requests, failed, retries, skips, standing;
 //	    uint16 n;
 //	    struct {
 //	        opaque id[32];
@@ -39,7 +39,7 @@ const MaxState = stateHead + MaxNodes*stateNode
 // into the client's own state: who reads it learns roughly how much was asked.
 func (m *Meter) Append(b []byte) []byte {
 	b = append(b, stateLabel...)
-	for _, v := range []uint64{m.epoch, m.requests, m.failed, m.retries, m.skips} {
+	for _, v := range []uint64{m.epoch, m.requests, m.failed, m.retries, m.skips, m.standing} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.nodes)))
@@ -62,12 +62,12 @@ func Parse(b []byte) (*Meter, error) {
 	}
 	b = b[len(stateLabel):]
 	m := &Meter{}
-	for i, v := range []*uint64{&m.epoch, &m.requests, &m.failed, &m.retries, &m.skips} {
+	for i, v := range []*uint64{&m.epoch, &m.requests, &m.failed, &m.retries, &m.skips, &m.standing} {
 		*v = binary.BigEndian.Uint64(b[8*i:])
 	}
-	n := int(binary.BigEndian.Uint16(b[40:]))
-	b = b[42:]
-	if n > MaxNodes || len(b) != n*stateNode || m.failed > m.requests || m.skips > m.requests {
+	n := int(binary.BigEndian.Uint16(b[48:]))
+	b = b[50:]
+	if n > MaxNodes || len(b) != n*stateNode || m.failed > m.requests || m.skips > m.requests || m.standing > uint64(limit) {
 		return nil, ErrState
 	}
 	for i := range n {

@@ -194,8 +194,10 @@ func (s *score) log() float64 {
 // honest world, still an expectation of at most one.
 var keep = math.Exp2(-1.0 / 24)
 
+func faded(epochs uint64) float64 { return math.Pow(keep, float64(min(epochs, 1<<16))) }
+
 func (s *score) fade(epochs uint64) {
-	f := math.Pow(keep, float64(min(epochs, 1<<16)))
+	f := faded(epochs)
 	for i := range s {
 		s[i] = int64(float64(s[i]) * f)
 	}
@@ -215,6 +217,7 @@ type Meter struct {
 	failed   uint64 // of these, each followed by a new draw or by nothing
 	retries  uint64
 	skips    uint64
+	standing uint64  // skips that still count, in millionths of one
 	nodes    []count // by id
 }
 
@@ -223,12 +226,13 @@ func (m *Meter) Observe(epoch uint64, o Observation) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	m.advance(epoch)
+	m.Advance(epoch)
 	m.requests++
 	m.retries += uint64(o.Retries)
 	m.track(o.Pool)
 	if o.Outcome == Skipped {
 		m.skips++
+		m.standing = min(uint64(limit), m.standing+micro)
 		return nil // whose answer it was cannot be believed
 	}
 	if o.Outcome == Failed {
@@ -269,7 +273,11 @@ func fair(k int) float64 {
 	return min(1, sum/float64(k))
 }
 
-func (m *Meter) advance(epoch uint64) {
+// Advance lets what was counted fade to an epoch that has begun, as Observe does.
+// Whoever looks without having observed calls it first: an alarm that stops all
+// requests would else stand for ever, for there would be nothing to observe.
+// An earlier epoch changes nothing.
+func (m *Meter) Advance(epoch uint64) {
 	if epoch <= m.epoch { // a request may end after its epoch
 		return
 	}
@@ -279,6 +287,7 @@ func (m *Meter) advance(epoch uint64) {
 		c.answers.fade(epoch - m.epoch)
 		c.failures.fade(epoch - m.epoch)
 	}
+	m.standing = uint64(float64(m.standing) * faded(epoch-m.epoch))
 	m.epoch = epoch
 }
 
@@ -312,10 +321,12 @@ func (m *Meter) track(pool [][32]byte) {
 	}
 }
 
-// Skips that are a warning, and that are no mistake any more.
+// Skips that are a warning, and that are no mistake any more, in millionths.
+// They are half a skip below one and three, because skips fade: one warns for a
+// day of hours, three within half a day refuse, and go on to for six hours.
 const (
-	skipsWarn   = 1
-	skipsRefuse = 3
+	skipsWarn   = micro / 2
+	skipsRefuse = 5 * micro / 2
 )
 
 // Alarms returns the alarms that stand, the surest first; nil if none does.
@@ -332,9 +343,9 @@ func (m *Meter) Alarms() []Alarm {
 		}
 		out = append(out, a)
 	}
-	if m.skips >= skipsWarn {
+	if m.standing >= skipsWarn {
 		a := Alarm{Kind: KindSkip, Level: Warn}
-		if m.skips >= skipsRefuse {
+		if m.standing >= skipsRefuse {
 			a.Level = Refuse
 		}
 		out = append(out, a)

@@ -170,6 +170,52 @@ func TestEvidenceFades(t *testing.T) {
 	}
 }
 
+// TestFadesUnobserved: who stops sending has nothing to observe; time alone lets an
+// alarm fade, of skips too, and how it is divided into looks changes nothing.
+func TestFadesUnobserved(t *testing.T) {
+	for name, c := range map[string]struct {
+		outcome      steer.Outcome
+		n            int
+		until, clear uint64 // epochs after which it still refuses, and not any more
+	}{
+		"RT-01/three skips":  {steer.Skipped, 3, 6, 7},
+		"RT-01/twenty skips": {steer.Skipped, 20, 71, 73},
+		"RT-03/failures":     {steer.Failed, 60, 20, 24 * 14},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m, steps steer.Meter
+			for _, m := range []*steer.Meter{&m, &steps} {
+				play(m, 1, 100, c.n, 12, 3, func(*rand.Rand, []int) (steer.Outcome, int) { return c.outcome, 0 })
+			}
+			m.Advance(100 + c.until)
+			if kinds(&m, steer.Refuse) == nil {
+				t.Errorf("forgotten after %d epochs", c.until)
+			}
+			m.Advance(100 + c.clear)
+			if got := kinds(&m, steer.Refuse); got != nil {
+				t.Errorf("after %d epochs: %v", c.clear, m.Alarms())
+			}
+			for e := uint64(90); e <= 100+c.clear; e++ {
+				steps.Advance(e)
+			}
+			if got := kinds(&steps, steer.Refuse); got != nil {
+				t.Errorf("in steps: %v", got)
+			}
+			if m.Totals().Requests != uint64(c.n) || m.Totals().Epoch != 100+c.clear {
+				t.Errorf("%+v", m.Totals())
+			}
+		})
+	}
+	var one steer.Meter
+	play(&one, 1, 100, 1, 12, 3, func(*rand.Rand, []int) (steer.Outcome, int) { return steer.Skipped, 0 })
+	if one.Advance(123); kinds(&one, steer.Warn) == nil {
+		t.Error("one skip is forgotten within a day")
+	}
+	if one.Advance(125); one.Alarms() != nil {
+		t.Error("one skip stands for ever")
+	}
+}
+
 func TestImpossibleObservations(t *testing.T) {
 	good := steer.Observation{Pool: ids(4), Order: ids(3), Outcome: steer.Answered, Position: 2, Retries: 2}
 	var m steer.Meter
@@ -250,14 +296,14 @@ func TestStateHasOneSpelling(t *testing.T) {
 		}
 	}
 	swapped := slices.Clone(b)
-	n := (len(b) - 57) / 5
-	copy(swapped[57:], b[57+n:57+2*n])
-	copy(swapped[57+n:], b[57:57+n])
+	n := (len(b) - 65) / 5
+	copy(swapped[65:], b[65+n:65+2*n])
+	copy(swapped[65+n:], b[65:65+n])
 	if _, err := steer.Parse(swapped); err == nil {
 		t.Error("accepted nodes out of order")
 	}
 	huge := slices.Clone(b)
-	huge[57+32] ^= 0x40
+	huge[65+32] ^= 0x40
 	if _, err := steer.Parse(huge); err == nil {
 		t.Error("accepted a score over the limit")
 	}

@@ -94,7 +94,7 @@ func (e *env) auditFork() *cobra.Command {
 		Short: "Judge a file that is to prove that a log showed two worlds",
 		Long: `Checks the signatures in FILE (docs/spec/fork-evidence.md) by the log keys and
 witnesses in your trust file, and whether what they signed contradicts itself.
-It needs no network and believes nothing else.
+It reads the files that witnesses keep, too. It needs no network and believes nothing else.
 
 Exit codes: 0 it proves that the log showed two worlds, 10 it proves nothing,
 30 it is no such file, 1 failed, 2 usage.`,
@@ -112,6 +112,9 @@ Exit codes: 0 it proves that the log showed two worlds, 10 it proves nothing,
 				return err
 			}
 			ev, err := fork.Parse(b)
+			if w, werr := fork.FromWitness(b); werr == nil {
+				ev, err = w, nil
+			}
 			if err != nil {
 				return &forkError{fmt.Sprintf("%s: %v", args[0], err), ExitMalformed}
 			}
@@ -131,13 +134,17 @@ Exit codes: 0 it proves that the log showed two worlds, 10 it proves nothing,
 }
 
 func (e *env) auditForget() *cobra.Command {
-	var yes bool
+	var yes, steering bool
 	cmd := &cobra.Command{
-		Use:   "forget --yes",
+		Use:   "forget --yes|--steering",
 		Short: "Put aside what is remembered of the log, proofs and all",
 		Long: `Renames the memory of the log that your trust file names, so that the next run
 begins a new one. Nothing is deleted. Until then a log that was caught is
 refused; from then on a log that goes back to before this moment is not noticed.
+
+With --steering it puts aside the statistic of how nodes were chosen for you, and
+nothing else: what is remembered of the log stays. The statistic fades of itself;
+this is for when you know why it rang, and do not want to wait.
 
 Exit codes: 0 done, or nothing to forget; 1 failed; 2 usage.`,
 		Args: cobra.NoArgs,
@@ -150,6 +157,21 @@ Exit codes: 0 done, or nothing to forget; 1 failed; 2 usage.`,
 				return &usageError{errors.New("there is no state directory to forget anything in")}
 			}
 			d := state.New(cfg.State, cfg.Trust)
+			if steering && yes {
+				return &usageError{errors.New("--yes puts everything aside, --steering the statistic alone: say one of them")}
+			}
+			if steering {
+				aside, err := d.Statistic().Forget(time.Now())
+				if err != nil {
+					return err
+				}
+				if aside == "" {
+					errorf(cmd, "nothing was counted in %s", d.Path())
+					return nil
+				}
+				errorf(cmd, "put aside as %s", aside)
+				return nil
+			}
 			if !yes {
 				return &usageError{fmt.Errorf("this puts aside %s, and a log that went back is then not noticed; say --yes if that is what you want", d.Path())}
 			}
@@ -165,6 +187,7 @@ Exit codes: 0 done, or nothing to forget; 1 failed; 2 usage.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&steering, "steering", false, "put aside the steering statistic only")
 	cmd.Flags().BoolVar(&yes, "yes", false, "yes, begin a new memory")
 	return cmd
 }

@@ -5,6 +5,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +81,18 @@ func TestForkCommand(t *testing.T) {
 			t.Errorf("%d %v %q", code, err, stdout)
 		}
 	})
+	t.Run("AT-48/the file that a witness keeps", func(t *testing.T) {
+		sign := w.Log.Keys().Log.Sign
+		first, second := sign(7, [32]byte{1}), sign(7, [32]byte{2})
+		kept := filepath.Join(t.TempDir(), "kept")
+		if err := os.WriteFile(kept, fmt.Appendf(nil, "sotto fork evidence 1\nfirst %d\n\n%s%s", len(first), first, second), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stdout, _, code, err := run(t, command(w), "", "audit", "fork", kept)
+		if code != cli.ExitOK || err != nil || !strings.Contains(stdout, "no witness that you trust cosigned it") {
+			t.Errorf("%d %v %q", code, err, stdout)
+		}
+	})
 	t.Run("malformed", func(t *testing.T) {
 		noise := filepath.Join(t.TempDir(), "noise")
 		if err := os.WriteFile(noise, []byte("noise"), 0o600); err != nil {
@@ -113,8 +126,36 @@ func TestForkCommand(t *testing.T) {
 			t.Errorf("the proof is gone: %v", left)
 		}
 		stdout, _, code, err := run(t, command(w), "", args("verify")...)
-		if code != cli.ExitOK || !strings.Contains(stdout, dir) {
+		if code != cli.ExitOK || !strings.Contains(stdout, "state      kept") || strings.Contains(stdout, dir) {
 			t.Errorf("%d %v %q", code, err, stdout)
+		}
+	})
+	t.Run("the statistic alone", func(t *testing.T) {
+		counts, err := filepath.Glob(filepath.Join(dir, "log-*", "memory"))
+		if err != nil || len(counts) == 0 {
+			t.Fatal(err)
+		}
+		live := ""
+		for _, c := range counts {
+			if !strings.Contains(c, ".forgotten-") {
+				live = filepath.Dir(c)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(live, "steering"), []byte("counted"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, code, _ := run(t, command(w), "", args("audit", "forget", "--steering", "--yes")...); code != cli.ExitUsage {
+			t.Errorf("both: %d", code)
+		}
+		_, stderr, code, err := run(t, command(w), "", args("audit", "forget", "--steering")...)
+		if code != cli.ExitOK || !strings.Contains(stderr, "steering.forgotten-") {
+			t.Errorf("%d %v %q", code, err, stderr)
+		}
+		if _, err := os.Stat(filepath.Join(live, "memory")); err != nil {
+			t.Errorf("the memory of the log is gone: %v", err)
+		}
+		if _, stderr, code, _ := run(t, command(w), "", args("audit", "forget", "--steering")...); code != cli.ExitOK || !strings.Contains(stderr, "nothing was counted") {
+			t.Errorf("twice: %d %q", code, stderr)
 		}
 	})
 	t.Run("no state", func(t *testing.T) {

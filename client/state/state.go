@@ -280,22 +280,4 @@ func (d *Dir) Keep(e *fork.Evidence, now time.Time) (string, error) {
 // Forget puts the memory aside, evidence and all, under another name, which it
 // returns; it is empty if there is nothing to forget. Only a user may ask for
 // it: from then on a log that goes back to before that moment is not noticed.
-func (d *Dir) Forget(now time.Time) (string, error) {
-	if _, err := os.Lstat(d.path); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	for i := range 100 {
-		aside := fmt.Sprintf("%s.forgotten-%s", d.path, now.UTC().Format("20060102T150405Z"))
-		if i > 0 {
-			aside += "-" + strconv.Itoa(i)
-		}
-		if _, err := os.Lstat(aside); err == nil {
-			continue
-		}
-		if err := os.Rename(d.path, aside); err != nil {
-			return "", d.unwritable(err)
-		}
-		return aside, nil
-	}
-	return "", d.unwritable(errors.New("too many were put aside at this time"))
-}
+func (d *Dir) Forget(now time.Time) (string, error) { return putAside(d, d.path, now) }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"github.com/sotto-project/sotto/internal/durable"
 )
@@ -53,4 +55,31 @@ func (s *Statistic) Save(b []byte) error {
 		return s.dir.unwritable(err)
 	}
 	return nil
+}
+
+// Forget puts the statistic aside under another name, which it returns; it is
+// empty if there is none. What is remembered of the log stays.
+func (s *Statistic) Forget(now time.Time) (string, error) {
+	return putAside(s.dir, s.path(), now)
+}
+
+// putAside renames a file or folder to what nothing has the name of yet.
+func putAside(d *Dir, path string, now time.Time) (string, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	for i := range 100 {
+		aside := path + ".forgotten-" + now.UTC().Format("20060102T150405Z")
+		if i > 0 {
+			aside += "-" + strconv.Itoa(i)
+		}
+		if _, err := os.Lstat(aside); err == nil {
+			continue
+		}
+		if err := os.Rename(path, aside); err != nil {
+			return "", d.unwritable(err)
+		}
+		return aside, nil
+	}
+	return "", d.unwritable(errors.New("too many were put aside at this time"))
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/transparency"
@@ -32,6 +33,25 @@ func TestStatisticIsKept(t *testing.T) {
 		t.Errorf("the statistic of another log: %q, %v", b, err)
 	}
 	path := filepath.Join(state.New(dir, trust).Path(), "steering")
+	now := time.Now()
+	for i := range 2 { // twice in one second
+		aside, err := s.Forget(now)
+		if err != nil || filepath.Dir(aside) != filepath.Dir(path) {
+			t.Fatalf("%q %v", aside, err)
+		}
+		if b, err := os.ReadFile(aside); err != nil || string(b) != "another, longer" {
+			t.Errorf("%d: %q, %v: it was to be put aside, not deleted", i, b, err)
+		}
+		if b, err := s.Load(); b != nil || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		if aside, err := s.Forget(now); aside != "" || err != nil {
+			t.Errorf("nothing to forget: %q, %v", aside, err)
+		}
+		if err := s.Save([]byte("another, longer")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(path, make([]byte, 1<<20+1), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -134,6 +134,30 @@ func Parse(b []byte) (*Evidence, error) {
 	return e, nil
 }
 
+const witnessHeader = "sotto fork evidence 1\nfirst "
+
+// FromWitness reads the file that a witness keeps when a log signs two roots for
+// one size, two notes one after the other, as evidence of kind [Roots]:
+//
+//	sotto fork evidence 1
+//	first <bytes of the first note>
+//	                              (empty line)
+//	<first note><second note>
+//
+// Like [Parse] it judges nothing. Refusal: [transparency.CodeFormat].
+func FromWitness(b []byte) (*Evidence, error) {
+	rest, ok := strings.CutPrefix(string(b), witnessHeader)
+	digits, notes, ok2 := strings.Cut(rest, "\n\n")
+	n, err := strconv.Atoi(digits)
+	switch {
+	case len(b) > 2*transparency.MaxNoteSize || !ok || !ok2 || err != nil || strconv.Itoa(n) != digits:
+		return nil, malformed("not " + strings.TrimSuffix(witnessHeader, "\nfirst "))
+	case n < 1 || n >= len(notes) || notes[:n] == notes[n:]:
+		return nil, malformed("not two notes")
+	}
+	return New(Roots, []byte(notes[:n]), []byte(notes[n:])), nil
+}
+
 // A parser reads lines; after the first that does not fit, all else is bad.
 type parser struct {
 	rest string
@@ -188,35 +212,48 @@ type Finding struct {
 // for [Order]: clocks are set back by less, and honestly.
 const Lag = transparency.MaxClockSkew
 
-// Verify judges e by t alone. Both things must be signed as t demands, and must
-// contradict each other; otherwise the finding says why nothing is proven.
-// The error is [transparency.CodeTrust], of a trust that cannot be used.
+// Verify judges e by t alone. For [Roots], [Trees] and [Statements] the log's own
+// keys, all that t names, are enough: it contradicts itself, whoever looked on,
+// and the finding says who cosigned. [Order] is about witnesses' times: both
+// notes must be cosigned as t demands, and more witnesses than t tolerates as
+// liars must be late, or one of them could convict a log that did nothing.
+// Otherwise the finding says why nothing is proven. The error is
+// [transparency.CodeTrust], of a trust that cannot be used.
 func (e *Evidence) Verify(t *transparency.Trust) (*Finding, error) {
-	if err := t.Validate(); err != nil {
+	spare, err := t.Tolerates()
+	if err != nil {
 		return nil, err
 	}
 	if e.Kind == Statements {
 		return e.statements(t), nil
 	}
+	parse := t.ParseByLog
+	if e.Kind == Order {
+		parse = t.ParseCheckpoint
+	}
 	var c [2]*transparency.Checkpoint
 	f := &Finding{}
 	for i, note := range [][]byte{e.First, e.Second} {
-		var err error
-		if c[i], err = t.ParseCheckpoint(note); err != nil {
+		if c[i], err = parse(note); err != nil {
 			return nothing("the " + ordinal(i) + " checkpoint is not signed as your trust demands: " + err.Error()), nil
 		}
 		f.say("%s signed a checkpoint of %d leaves with root %s; %s.", c[i].Origin, c[i].Size, b64(c[i].Root), cosigners(c[i]))
 	}
 	a, b := c[0], c[1]
-	switch {
+	switch late := Late(a, b); {
 	case e.Kind == Roots && a.Size == b.Size && a.Root != b.Root:
 		f.say("One size has one root. The log's key signed two worlds.")
 		f.both(a, b)
 	case e.Kind == Trees && a.Size < b.Size && a.Size > 0 && e.Root != a.Root && leads(e, a, b):
 		f.say("The tree of %d leaves had root %s at %d leaves, by the proof in the file, and not the root that was signed for them. The log rewrote what it had signed.", b.Size, b64(e.Root), a.Size)
 		f.both(a, b)
-	case e.Kind == Order && a.Size < b.Size && Late(a, b) != "":
-		f.say("%s put its time on %d leaves more than %v after it had on %d. A log only grows: it went back, and that witness with it, or that witness's clock did.", Late(a, b), a.Size, Lag, b.Size)
+	case e.Kind == Order && a.Size < b.Size && len(late) > 0:
+		f.say("%s put their time on %d leaves more than %v after they had on %d.", strings.Join(late, ", "), a.Size, Lag, b.Size)
+		if len(late) <= spare {
+			f.say("Nothing is proven against the log: %d of the witnesses can do that to an honest one, and your trust tolerates %d that lie. Ask the witness, or look at its clock.", len(late), spare)
+			return f, nil
+		}
+		f.say("A log only grows: it went back, and those witnesses with it, or their clocks did.")
 	default:
 		return nothing("both are signed, and they do not contradict each other in the way the file says."), nil
 	}
@@ -232,17 +269,18 @@ func leads(e *Evidence, a, b *transparency.Checkpoint) bool {
 	return tlog.CheckTree(p, int64(b.Size), b.Root, int64(a.Size), e.Root) == nil
 }
 
-// Late names a trusted witness that cosigned smaller more than [Lag] after
-// larger, or is empty.
-func Late(smaller, larger *transparency.Checkpoint) string {
+// Late names the trusted witnesses that cosigned smaller more than [Lag] after
+// larger. One alone says nothing of the log: [Evidence.Verify].
+func Late(smaller, larger *transparency.Checkpoint) []string {
+	var out []string
 	for _, s := range smaller.Cosignatures {
 		for _, l := range larger.Cosignatures {
 			if s.Name == l.Name && s.Time.Sub(l.Time) > Lag {
-				return s.Name
+				out = append(out, s.Name)
 			}
 		}
 	}
-	return ""
+	return out
 }
 
 func (e *Evidence) statements(t *transparency.Trust) *Finding {
@@ -255,7 +293,7 @@ func (e *Evidence) statements(t *transparency.Trust) *Finding {
 		if err != nil {
 			return nothing("the " + ordinal(i) + " is no signed statement: " + err.Error())
 		}
-		st, point, err := s.Verify(t)
+		st, point, err := s.VerifyByLog(t)
 		if err != nil {
 			return nothing("the " + ordinal(i) + " statement is not signed as your trust demands: " + err.Error())
 		}
@@ -289,6 +327,9 @@ func (f *Finding) both(a, b *transparency.Checkpoint) {
 }
 
 func cosigners(c *transparency.Checkpoint) string {
+	if len(c.Cosignatures) == 0 {
+		return "no witness that you trust cosigned it"
+	}
 	var out []string
 	for _, cs := range c.Cosignatures {
 		out = append(out, cs.Name+" cosigned at "+cs.Time.UTC().Format(time.RFC3339))

@@ -142,12 +142,15 @@ func TestProofs(t *testing.T) {
 			if _, err := e.Verify(&transparency.Trust{}); err == nil {
 				t.Error("the zero trust proves something")
 			}
-			// No byte may be changed.
+			// No byte may be changed, but in a witness's line: the log's own
+			// word is enough, and then nothing is said of the witness.
+			whole := strings.Count(strings.Join(f.Words, "\n"), "/clock cosigned at ")
 			for i := range b {
 				c := bytes.Clone(b)
 				c[i] ^= 1
 				if e, err := fork.Parse(c); err == nil {
-					if f, err := e.Verify(&w.trust); err == nil && f.Proves {
+					f, err := e.Verify(&w.trust)
+					if err == nil && f.Proves && strings.Count(strings.Join(f.Words, "\n"), "/clock cosigned at ") == whole {
 						t.Errorf("byte %d flipped and it still proves: %q", i, c[max(0, i-20):min(len(c), i+20)])
 					}
 				}
@@ -177,7 +180,8 @@ func TestNoProof(t *testing.T) {
 		"two epochs":                    fork.New(fork.Statements, w.signed(t, 0, 2), w.signed(t, 1, 3)),
 		"one statement in two trees":    fork.New(fork.Statements, w.signed(t, 0, 1), w.signed(t, 1, 1)),
 		"notes for statements":          fork.New(fork.Statements, w.note(t, &w.a, 5, noon), w.note(t, &w.b, 5, noon)),
-		"no witness":                    fork.New(fork.Roots, w.log.Sign(5, [32]byte{1}), w.log.Sign(5, [32]byte{2})),
+		"order without witnesses":       fork.New(fork.Order, w.log.Sign(5, [32]byte{1}), w.log.Sign(6, [32]byte{2})),
+		"signed by nobody":              fork.New(fork.Roots, bytes.Replace(w.note(t, &w.a, 5, noon), []byte("\n5\n"), []byte("\n6\n"), 1), w.note(t, &w.a, 6, noon)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := fork.Parse(e.Append(nil))
@@ -189,6 +193,154 @@ func TestNoProof(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLogAlone: two worlds by the log's own keys are proof without a witness,
+// for every kind but the one that is about witnesses; by one of two keys they
+// are none.
+func TestLogAlone(t *testing.T) {
+	w := newWorld(t, "log")
+	alone := func(b []byte) []byte { // without the clock's line, which is the last
+		lines := bytes.SplitAfter(b, []byte("\n"))
+		return bytes.Join(lines[:len(lines)-2], nil)
+	}
+	bare := func(b []byte) []byte {
+		s, err := statement.ParseSigned(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Checkpoint = alone(s.Checkpoint)
+		if b, err = s.Append(nil); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for name, e := range good(t, w) {
+		strip := alone
+		if e.Kind == fork.Statements {
+			strip = bare
+		}
+		f := fork.New(e.Kind, strip(e.First), strip(e.Second))
+		f.Root, f.Proof = e.Root, e.Proof
+		got, err := f.Verify(&w.trust)
+		if err != nil || got.Proves != (e.Kind != fork.Order) {
+			t.Errorf("%s: %v %+v", name, err, got)
+		}
+		if got.Proves && !strings.Contains(strings.Join(got.Words, "\n"), "no witness that you trust cosigned it") {
+			t.Errorf("%s does not say who cosigned: %q", name, got.Words)
+		}
+	}
+	// A trust that names both keys of the log wants both.
+	both, err := transparency.NewHybridSigner(origin, key("log"), bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := w.trust
+	trust.LogKeyPQ = both.VKeyPQ()
+	for name, c := range map[string]struct {
+		sign   func(uint64, [32]byte) []byte
+		proves bool
+	}{"by both keys": {both.Sign, true}, "by one key": {w.log.Sign, false}} {
+		f, err := fork.New(fork.Roots, c.sign(5, [32]byte{1}), c.sign(5, [32]byte{2})).Verify(&trust)
+		if err != nil || f.Proves != c.proves {
+			t.Errorf("%s: %v %+v", name, err, f)
+		}
+	}
+}
+
+// TestLiars: AT-47: a log is convicted of going back by more witnesses than the
+// trust tolerates as liars, and by no fewer: they take an old note that all
+// cosigned and put a new time to it.
+func TestLiars(t *testing.T) {
+	for _, c := range []struct{ n, quorum, liars int }{{3, 2, 1}, {3, 2, 2}, {3, 2, 3}, {3, 3, 1}, {3, 1, 2}, {3, 1, 3}, {1, 1, 1}, {5, 3, 2}, {5, 3, 3}} {
+		w := newWorld(t, "log")
+		w.trust.Witnesses, w.trust.Quorum = nil, c.quorum
+		clocks := make([]*transparency.Cosigner, c.n)
+		for i := range clocks {
+			var err error
+			if clocks[i], err = transparency.NewCosigner(fmt.Sprintf("w%d.invalid", i), key(fmt.Sprint("witness ", i))); err != nil {
+				t.Fatal(err)
+			}
+			w.trust.Witnesses = append(w.trust.Witnesses, clocks[i].VKey())
+		}
+		cosigned := func(size uint64, at func(i int) time.Time) []byte {
+			root, err := w.a.Root(size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := w.log.Sign(size, root)
+			for i, k := range clocks {
+				if n, err = k.Cosign(n, at(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		old := cosigned(5, func(i int) time.Time {
+			if i < c.liars {
+				return noon.Add(time.Hour)
+			}
+			return noon.Add(-time.Hour)
+		})
+		f, err := fork.New(fork.Order, old, cosigned(6, func(int) time.Time { return noon })).Verify(&w.trust)
+		if err != nil || f.Proves != (c.liars > c.n-c.quorum) {
+			t.Errorf("%+v: %v %+v", c, err, f)
+		}
+		if text := strings.Join(f.Words, "\n"); !strings.Contains(text, "w0.invalid") {
+			t.Errorf("%+v does not name the liar: %s", c, text)
+		}
+	}
+}
+
+// TestFromWitness: what a witness keeps in a form of its own is the same proof.
+func TestFromWitness(t *testing.T) {
+	w := newWorld(t, "log")
+	first, second := w.log.Sign(5, [32]byte{2}), w.log.Sign(5, [32]byte{1})
+	file := func(n int, a, b []byte) []byte {
+		return fmt.Appendf(nil, "sotto fork evidence 1\nfirst %d\n\n%s%s", n, a, b)
+	}
+	e, err := fork.FromWitness(file(len(first), first, second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := e.Verify(&w.trust); err != nil || !f.Proves {
+		t.Errorf("%v %+v", err, f)
+	}
+	if _, err := fork.Parse(e.Append(nil)); err != nil {
+		t.Errorf("printed anew: %v", err)
+	}
+	for name, b := range map[string][]byte{
+		"empty": nil, "ours": e.Append(nil), "one note": file(len(first), first, nil), "the same twice": file(len(first), first, first),
+		"longer than it is": file(1<<20, first, second), "negative": file(-1, first, second), "no first": file(0, nil, second),
+		"leading zero": bytes.Replace(file(len(first), first, second), []byte("first "), []byte("first 0"), 1),
+		"too long":     file(len(first), first, bytes.Repeat([]byte("x"), 2*transparency.MaxNoteSize)),
+	} {
+		if _, err := fork.FromWitness(b); err == nil {
+			t.Errorf("%s: read", name)
+		}
+	}
+	if e, err = fork.FromWitness(file(len(first)-1, first, second)); err == nil {
+		if f, err := e.Verify(&w.trust); err != nil || f.Proves {
+			t.Errorf("cut elsewhere: %v %+v", err, f)
+		}
+	}
+}
+
+func FuzzFromWitness(f *testing.F) {
+	w := newWorld(f, "log")
+	first, second := w.log.Sign(5, [32]byte{2}), w.log.Sign(5, [32]byte{1})
+	f.Add(fmt.Appendf(nil, "sotto fork evidence 1\nfirst %d\n\n%s%s", len(first), first, second))
+	f.Add([]byte("sotto fork evidence 1\nfirst 1\n\nab"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := fork.FromWitness(b)
+		if err != nil {
+			return
+		}
+		back, err := fork.Parse(e.Append(nil))
+		if err != nil || !bytes.Equal(back.First, e.First) || !bytes.Equal(back.Second, e.Second) {
+			t.Errorf("%q is printed as something else: %v", b, err)
+		}
+	})
 }
 
 func TestMalformed(t *testing.T) {

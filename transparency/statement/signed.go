@@ -68,6 +68,16 @@ func ParseSigned(b []byte) (*Signed, error) {
 // Refusals: [transparency.CodeStatement], [transparency.CodeIndex], those of
 // [transparency.Trust.ParseCheckpoint], [transparency.CodeInclusion].
 func (s *Signed) Verify(t *transparency.Trust) (*Statement, *transparency.Checkpoint, error) {
+	return s.verify(t.ParseCheckpoint)
+}
+
+// VerifyByLog is [Signed.Verify] by the log's own keys alone, whoever cosigned:
+// for evidence against the log, and for nothing that is to be believed.
+func (s *Signed) VerifyByLog(t *transparency.Trust) (*Statement, *transparency.Checkpoint, error) {
+	return s.verify(t.ParseByLog)
+}
+
+func (s *Signed) verify(parse func([]byte) (*transparency.Checkpoint, error)) (*Statement, *transparency.Checkpoint, error) {
 	st, err := Parse(s.Leaf)
 	if err != nil {
 		return nil, nil, err
@@ -75,7 +85,7 @@ func (s *Signed) Verify(t *transparency.Trust) (*Statement, *transparency.Checkp
 	if s.Index != st.Epoch {
 		return nil, nil, transparency.Refuse(transparency.CodeIndex, "the statement of epoch %d sits at index %d", st.Epoch, s.Index)
 	}
-	c, err := t.ParseCheckpoint(s.Checkpoint)
+	c, err := parse(s.Checkpoint)
 	if err != nil {
 		return nil, nil, err
 	}
