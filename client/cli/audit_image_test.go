@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -15,8 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/client"
+	"github.com/sotto-project/sotto/client/cli"
 	"github.com/sotto-project/sotto/transparency/bundle"
 	"github.com/sotto-project/sotto/transparency/release"
 	rt "github.com/sotto-project/sotto/transparency/release/releasetest"
@@ -116,6 +121,45 @@ func TestAuditExplainsImages(t *testing.T) {
 	for _, args := range [][]string{{"explain-image", "xx", "--releases", dir, "--release-trust", trust}, {"explain-image", strings.Repeat("0", 64), "--releases", dir}} {
 		if _, _, code, err := a.runPlain(args...); code != 2 {
 			t.Errorf("%v: %d %v", args, code, err)
+		}
+	}
+}
+
+// TestVerifyRelease: the client's own judgement of one file, without a network.
+func TestVerifyRelease(t *testing.T) {
+	dir, trust, file, _, _ := aRelease(t)
+	path := filepath.Join(dir, "v1.2.3")
+	verify := func(args ...string) (string, int, error) {
+		root := &cobra.Command{Use: "sotto", SilenceUsage: true, SilenceErrors: true}
+		root.AddCommand(cli.Commands(func(string) (client.Config, error) { return client.Config{}, errors.New("no trust file was asked for") }, "trust.yaml")...)
+		stdout, _, code, err := run(t, root, "", append([]string{"verify", "release"}, args...)...)
+		return stdout, code, err
+	}
+	stdout, code, err := verify(path, "--release-trust", trust)
+	if code != 0 || err != nil {
+		t.Fatalf("%d %v\n%s", code, err, stdout)
+	}
+	for _, want := range []string{"verified", rt.Repository, rt.Commit, fmt.Sprintf("%x", file), "public      since"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+	if stdout, code, err := verify(path, "--release-trust", trust, "--json"); code != 0 || !json.Valid([]byte(stdout)) {
+		t.Errorf("%d %v %s", code, err, stdout)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		code int
+	}{
+		"before it was logged": {[]string{path, "--release-trust", trust, "--at", "2020-01-01T00:00:00Z"}, 10},
+		"another file":         {[]string{filepath.Join(dir, "README"), "--release-trust", trust}, 10},
+		"no file":              {[]string{path + "-absent", "--release-trust", trust}, 1},
+		"no trust":             {[]string{path}, 2},
+		"no time":              {[]string{path, "--release-trust", trust, "--at", "noon"}, 2},
+		"a trust that is none": {[]string{path, "--release-trust", path}, 2},
+	} {
+		if stdout, code, err := verify(c.args...); code != c.code || err == nil || stdout != "" {
+			t.Errorf("%s: %d %v %q, want %d", name, code, err, stdout, c.code)
 		}
 	}
 }

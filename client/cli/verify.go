@@ -36,6 +36,7 @@ mean had it failed, and how to check it by hand. No prompt is sent.
 
   sotto verify                                every node that is listed now
   sotto verify node ID                        one node, over a challenge of yours
+  sotto verify release FILE                   a release file, as the client judges those that run
   sotto verify --peers                        which nodes vouch for which
   sotto verify --explain                      the report, each step in plain words
   sotto verify --explain nonce                one word: nonce, vcek, pcr 7, chain ..
@@ -64,7 +65,7 @@ Exit codes: 0 verified (named gaps included), 10 refused, 1 failed, 2 usage.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return e.runVerify(cmd, args, &f) },
 	}
 	f.add(cmd)
-	cmd.AddCommand(e.verifyNode(), e.verifyRecord(), e.piece())
+	cmd.AddCommand(e.verifyNode(), e.verifyRelease(), e.verifyRecord(), e.piece())
 	return cmd
 }
 

@@ -60,9 +60,8 @@ The folder has bin/PLATFORM/PROGRAM and oci/ROLE (an OCI layout) beside it.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "released %s %s\n", r.Repository, r.Tag)
-			summary(cmd.OutOrStdout(), r)
-			return nil
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "released %s %s\n%s", r.Repository, r.Tag, r.Text())
+			return err
 		}}
 	c.Flags().StringVar(&path, "config", "", "what to release and who signs (docs/operate.md)")
 	c.Flags().StringVar(&j.Tag, "tag", "", "tag of the release, at the checkout's commit, such as v1.2.3")
@@ -112,41 +111,6 @@ func readFile(path string, most int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, most+1))
 }
 
-// summary says in words what a release is.
-func summary(w io.Writer, r *release.Release) {
-	fmt.Fprintf(w, "  id          %x\n  file        %x (SHA-256; a statement names it by this)\n  commit      %s\n  publisher   %s\n  public      since %s at the latest\n",
-		r.ID, r.Digest, r.Commit, r.Publisher, r.Public.Format(time.RFC3339))
-	for _, a := range r.Artifacts {
-		fmt.Fprintf(w, "  artifact    %x  %s\n", a.Digest, a.Name)
-	}
-	for _, i := range r.Images {
-		note := ""
-		if i.Revoked != "" {
-			note = "  WITHDRAWN: " + i.Revoked
-		}
-		fmt.Fprintf(w, "  image       %x  %s (%s, %d measurements)%s\n", i.Digest, i.Name, i.Role, len(i.Measurements), note)
-	}
-	for _, m := range r.Models {
-		note := ""
-		if m.Revoked != "" {
-			note = "  WITHDRAWN: " + m.Revoked
-		}
-		fmt.Fprintf(w, "  model       %x  %s%s\n", m.Weights, m.Name, note)
-	}
-	for _, e := range r.Endorsements {
-		fmt.Fprintf(w, "  endorsed    %s by %s, as of %s, until %s\n", e.Claim, e.Reviewer, e.AsOf.Format(time.RFC3339), e.Expires.Format(time.RFC3339))
-	}
-	for _, v := range r.Revocations {
-		fmt.Fprintf(w, "  withdrawn   %s %x by %s: %s\n", v.Kind, v.Digest, v.By, v.Reason)
-	}
-	for _, u := range r.Unused {
-		fmt.Fprintf(w, "  not counted %s\n", u)
-	}
-	for _, g := range r.Gaps {
-		fmt.Fprintf(w, "  gap         %s\n", g)
-	}
-}
-
 func verifyCommand() *cobra.Command {
 	var trust, at string
 	var asJSON bool
@@ -165,13 +129,8 @@ been public for as long as you ask. Nothing is fetched.`,
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), r)
 			}
-			verdict := "verified"
-			if len(r.Gaps) > 0 {
-				verdict = "verified with named gaps"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s\n", verdict, r.Repository, r.Tag)
-			summary(cmd.OutOrStdout(), r)
-			return nil
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s\n%s", r.Verdict(), r.Repository, r.Tag, r.Text())
+			return err
 		}}
 	c.Flags().StringVar(&trust, "trust", "", "your trust file")
 	c.Flags().StringVar(&at, "at", "", "judge as of this time (RFC 3339) instead of now")

@@ -194,6 +194,7 @@ func TestReleaseOfThisRepository(t *testing.T) {
 	command(t, dir, tool, "endorse", file, "--trust", lenient, "--config", config("reviewer"), "--out", endorsed)
 	t.Logf("verify:\n%s", command(t, dir, tool, "verify", endorsed, "--trust", strict))
 
+	asSeenBySotto(t, root, endorsed, strict, full)
 	b := must(os.ReadFile(endorsed))
 	followed(t, filepath.Join(dir, "log"), &trust, b)
 	begin := time.Now()
@@ -207,6 +208,25 @@ func TestReleaseOfThisRepository(t *testing.T) {
 	if full {
 		ingest(t, url)
 	}
+}
+
+// asSeenBySotto has the client's program judge the release, and an auditor's
+// follow its file from a digest to source, SBOM, provenance and log.
+func asSeenBySotto(t *testing.T, root, file, trust string, full bool) {
+	t.Helper()
+	sotto := filepath.Join(t.TempDir(), "sotto")
+	command(t, root, "go", "build", "-o", sotto, "./cmd/sotto")
+	t.Logf("sotto verify release:\n%s", command(t, root, sotto, "verify", "release", file, "--release-trust", trust))
+	digest := fmt.Sprintf("%x", release.Digest(must(os.ReadFile(file))))
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, tag), must(os.ReadFile(file)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(sotto, "audit", "explain-image", digest, "--releases", folder, "--release-trust", trust).CombinedOutput()
+	if full && err != nil || !strings.Contains(string(out), repository) || !strings.Contains(string(out), "log index") {
+		t.Errorf("audit explain-image: %v\n%s", err, out)
+	}
+	t.Logf("sotto audit explain-image:\n%s", out)
 }
 
 // followed reads the log's files as an auditor does, who watches the publisher's
@@ -240,7 +260,7 @@ func followed(t *testing.T, dir string, trust *release.Trust, file []byte) {
 
 // ingest measures how fast the log takes entries that are signed beforehand.
 func ingest(t *testing.T, url string) {
-	const entries, writers = 2000, 64
+	const entries, writers = 4000, 256
 	key := rt.NewKey()
 	spki := b64(must(x509.MarshalPKIXPublicKey(key.Public())))
 	bodies := make([][]byte, entries)
