@@ -244,13 +244,10 @@ func (a *Auditor) contradiction(code Code, kind fork.Kind, first, second *transp
 
 // conditions judges what is wrong with the whole, not with a leaf.
 func (a *Auditor) conditions(best *look) {
-	now, up := a.cfg.Now().UTC(), 0
+	now := a.cfg.Now().UTC()
 	for i := range a.mirrors {
 		l := &a.mirrors[i]
 		name := l.mirror.Name()
-		if l.err == nil && l.tampered == "" {
-			up++
-		}
 		a.condition(MirrorTampered, name, l.tampered != "", l.tampered, 0)
 		down := l.tampered == "" && l.err != nil
 		why := ""
@@ -261,7 +258,7 @@ func (a *Auditor) conditions(best *look) {
 		behind := a.old != nil && l.point != nil && l.point.Size < a.old.Size
 		a.condition(MirrorBehind, name, behind, "it serves fewer leaves than were seen before", a.cfg.Grace)
 	}
-	a.condition(MirrorAlone, "", up < 2 && len(a.mirrors) < 2, "what others are shown is not known; name a second mirror", 0)
+	a.condition(MirrorAlone, "", a.named() < 2, "what others are shown is not known; name a second mirror", 0)
 	newest, age := a.newest(), time.Duration(0)
 	if newest != nil {
 		age = now.Sub(newest.Time)
@@ -282,6 +279,32 @@ func (a *Auditor) conditions(best *look) {
 	st := a.reader.prev
 	due := st != nil && st.Epoch > 0 && now.After(st.NextPublic)
 	a.condition(StatementLate, "", due, "the statement after the newest one is not public yet, and should be", a.cfg.Grace)
+}
+
+// named is how many mirrors there are to compare. One that is named twice is one.
+func (a *Auditor) named() int {
+	set := map[string]bool{}
+	for _, m := range a.cfg.Mirrors {
+		set[m.Name()] = true
+	}
+	return len(set)
+}
+
+// uncompared says why the last look compared nothing, although there are mirrors to
+// compare: whoever keeps all but one of them away must not get a clean report for
+// it. It is empty if two or more answered with what was signed.
+func (a *Auditor) uncompared() string {
+	up := map[string]bool{}
+	for _, l := range a.mirrors {
+		if l.err == nil && l.tampered == "" {
+			up[l.mirror.Name()] = true
+		}
+	}
+	n := a.named()
+	if n < 2 || len(up) >= 2 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d mirrors answered in the last look: nothing was compared", len(up), n)
 }
 
 // staleGrace: a checkpoint that is too old is told at once, none at all after a while.
