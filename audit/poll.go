@@ -4,7 +4,9 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/fork"
+	"github.com/sotto-project/sotto/transparency/statement"
 	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
@@ -62,12 +65,7 @@ func (a *Auditor) strangers(c *transparency.Checkpoint) {
 	ours := keyIDs(a.cfg.Trust)
 	_, sigs, _ := strings.Cut(string(c.Note), "\n\n")
 	for line := range strings.Lines(sigs) {
-		name, b64, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "— "), " ")
-		raw, err := base64.StdEncoding.DecodeString(b64)
-		if err != nil || len(raw) < 4 || name != c.Origin {
-			continue
-		}
-		if id := fmt.Sprintf("%x", raw[:4]); !slices.Contains(ours, id) {
+		if name, id, ok := signer(line); ok && name == c.Origin && !slices.Contains(ours, id) {
 			a.lasting(LogKey, id, "a signature in the log's name by a key that the trust file does not name", "")
 		}
 	}
@@ -228,18 +226,74 @@ type proven struct {
 	proof [][32]byte
 }
 
-// contradiction keeps evidence and tells of it, once.
+// contradiction keeps evidence and tells of it, once. It is one contradiction
+// whoever cosigned which of the two, and as long as there is room.
 func (a *Auditor) contradiction(code Code, kind fork.Kind, first, second *transparency.Checkpoint, p *proven, detail string) {
-	ev := fork.New(kind, first.Note, second.Note)
+	ev := fork.New(kind, a.signed(first.Note), a.signed(second.Note))
 	if p != nil {
 		ev.Root, ev.Proof = p.root, p.proof
 	}
-	name, err := a.store.keep(string(kind), ev.Append(nil))
+	name := contradicts(ev)
+	if a.has(code, name) || !a.room(code) {
+		return
+	}
+	kept, err := a.store.keep(name, ev.Append(nil))
 	if err != nil {
 		a.broken = err // what cannot be kept is not told: the next run finds it again
 		return
 	}
-	a.lasting(code, name, detail, name)
+	if kept {
+		a.lasting(code, name, detail, name)
+	}
+}
+
+// contradicts names what a proof shows: its kind, and the sizes and roots or the two
+// statements. Cosignatures, of which each minute brings others, are not in it.
+func contradicts(ev *fork.Evidence) string {
+	what := [2][]byte{subject(ev.First), subject(ev.Second)}
+	if ev.Kind == fork.Statements {
+		for i, b := range [][]byte{ev.First, ev.Second} {
+			if s, err := statement.ParseSigned(b); err == nil {
+				what[i] = fmt.Appendf(nil, "%d %x", s.Index, sha256.Sum256(s.Leaf))
+			}
+		}
+	}
+	if ev.Kind != fork.Trees && ev.Kind != fork.Order && bytes.Compare(what[0], what[1]) > 0 {
+		what[0], what[1] = what[1], what[0]
+	}
+	return evidenceName(string(ev.Kind), what)
+}
+
+// subject is what a note is about: origin, size and root.
+func subject(note []byte) []byte {
+	text, _, _ := bytes.Cut(note, []byte("\n\n"))
+	lines := bytes.SplitN(text, []byte("\n"), 4)
+	return bytes.Join(lines[:min(len(lines), 3)], []byte("\n"))
+}
+
+// signed is a note that verified, without the lines of signers that the trust file
+// does not name: they are nobody's word, and any mirror may add some.
+func (a *Auditor) signed(note []byte) []byte {
+	keys := append([]string{a.cfg.Trust.LogKey, a.cfg.Trust.LogKeyPQ}, a.cfg.Trust.Witnesses...)
+	text, sigs, _ := strings.Cut(string(note), "\n\n")
+	out := []byte(text + "\n\n")
+	for line := range strings.Lines(sigs) {
+		name, id, ok := signer(line)
+		if ok && slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, name+"+"+id+"+") }) {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+// signer reads whose key a signature line says it is of, and that key's id.
+func signer(line string) (name, id string, ok bool) {
+	name, b64, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "— "), " ")
+	raw, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil || len(raw) < 4 {
+		return "", "", false
+	}
+	return name, fmt.Sprintf("%x", raw[:4]), true
 }
 
 // conditions judges what is wrong with the whole, not with a leaf.
@@ -374,9 +428,13 @@ func (a *Auditor) room(code Code) bool {
 	return same < maxSame && len(a.state.Incidents) < maxIncidents
 }
 
+func (a *Auditor) has(code Code, subject string) bool {
+	return slices.ContainsFunc(a.state.Incidents, func(x Incident) bool { return x.Code == code && x.Subject == subject })
+}
+
 // lasting tells of something that does not end, once.
 func (a *Auditor) lasting(code Code, subject, detail, evidence string) {
-	if slices.ContainsFunc(a.state.Incidents, func(x Incident) bool { return x.Code == code && x.Subject == subject }) || !a.room(code) {
+	if a.has(code, subject) || !a.room(code) {
 		return
 	}
 	now := a.cfg.Now().UTC()

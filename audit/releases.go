@@ -172,12 +172,18 @@ func (a *Auditor) releasePage(ctx context.Context) (*ReleasePage, error) {
 
 // releaseFork keeps both checkpoints, one after the other.
 func (a *Auditor) releaseFork(e *ReleaseForkError) {
-	name, err := a.store.keep("release-log", slices.Concat(e.First, []byte("\n"), e.Second))
+	name := evidenceName("release-log", [2][]byte{subject(e.First), subject(e.Second)})
+	if a.has(LogFork, name) || !a.room(LogFork) {
+		return
+	}
+	kept, err := a.store.keep(name, slices.Concat(e.First, []byte("\n"), e.Second))
 	if err != nil {
 		a.broken = err
 		return
 	}
-	a.lasting(LogFork, name, e.Error(), name)
+	if kept {
+		a.lasting(LogFork, name, e.Error(), name)
+	}
 }
 
 func firstDigest(list [][32]byte) string {
