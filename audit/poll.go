@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -52,21 +53,52 @@ func (a *Auditor) poll(ctx context.Context) []look {
 			out[i].tampered = "its checkpoint is refused: " + clean(out[i].err.Error())
 		}
 		if out[i].point != nil {
-			a.strangers(out[i].point)
 			a.noteWitnesses(out[i].point)
 		}
 	}
 	return out
 }
 
-// strangers tells of signatures in the log's own name by a key that the trust
-// file does not have: the log is about to change its key, or somebody else has its name.
-func (a *Auditor) strangers(c *transparency.Checkpoint) {
+// strangers are the ids of keys that the trust file does not have, in signatures
+// in the log's own name. Nobody can verify one and anybody can add it, so alone it
+// says something of the mirror; see [Auditor.otherKeys].
+func (a *Auditor) strangers(c *transparency.Checkpoint) []string {
 	ours := keyIDs(a.cfg.Trust)
+	var out []string
 	_, sigs, _ := strings.Cut(string(c.Note), "\n\n")
 	for line := range strings.Lines(sigs) {
-		if name, id, ok := signer(line); ok && name == c.Origin && !slices.Contains(ours, id) {
-			a.lasting(LogKey, id, "a signature in the log's name by a key that the trust file does not name", "")
+		if name, id, ok := signer(line); ok && name == c.Origin && !slices.Contains(ours, id) && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// otherKeys tells of signatures in the log's name by keys that the trust file does
+// not have. What one mirror shows is a condition of that mirror. What two show is
+// likely the log's: it is about to change its key, or somebody else has its name.
+func (a *Auditor) otherKeys() {
+	shows := map[string]map[string]bool{} // mirrors, by key id
+	for _, l := range a.mirrors {
+		if l.point == nil {
+			continue // what it showed before is not over because it is silent
+		}
+		ids := a.strangers(l.point)
+		for _, id := range ids {
+			if shows[id] == nil {
+				shows[id] = map[string]bool{}
+			}
+			shows[id][l.mirror.Name()] = true
+		}
+		detail := ""
+		if n := len(ids); n > 0 {
+			detail = fmt.Sprintf("it shows signatures in the log's name by %d keys that the trust file does not name, among them %s", n, ids[0])
+		}
+		a.condition(LogKey, l.mirror.Name(), len(ids) > 0, detail, 0)
+	}
+	for _, id := range slices.Sorted(maps.Keys(shows)) {
+		if len(shows[id]) > 1 {
+			a.lasting(LogKey, id, "mirrors show a signature in the log's name by a key that the trust file does not name", "")
 		}
 	}
 }
@@ -312,6 +344,7 @@ func (a *Auditor) conditions(best *look) {
 		behind := a.old != nil && l.point != nil && l.point.Size < a.old.Size
 		a.condition(MirrorBehind, name, behind, "it serves fewer leaves than were seen before", a.cfg.Grace)
 	}
+	a.otherKeys()
 	a.condition(MirrorAlone, "", a.named() < 2, "what others are shown is not known; name a second mirror", 0)
 	newest, age := a.newest(), time.Duration(0)
 	if newest != nil {

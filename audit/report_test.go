@@ -6,6 +6,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -160,17 +161,50 @@ func TestReleaseSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestAnotherSignerInTheLogsName: anybody can add a line that nobody can verify, so
+// one mirror's is its own condition and ends; what two mirrors show stays.
 func TestAnotherSignerInTheLogsName(t *testing.T) {
 	k := newKeys(t)
 	m1, m2 := pair(k, chain(t, 3, nil))
 	r := newRig(t, k, m1, m2)
 	honest := m1.sign
-	m1.sign = func(size uint64, root [32]byte, at time.Time) []byte {
-		b := honest(size, root, at)
-		return append(b, []byte("— "+testOrigin+" AAAAAAAAAA==\n")...)
+	adds := func(m *fakeMirror, lines string) {
+		m.edit(func() {
+			m.sign = func(size uint64, root [32]byte, at time.Time) []byte {
+				return append(honest(size, root, at), lines...)
+			}
+		})
 	}
+	line, many := "— "+testOrigin+" AAAAAAAAAA==\n", ""
+	for i := range 10 {
+		many += "— " + testOrigin + " " + base64.StdEncoding.EncodeToString([]byte{1, 2, 3, byte(i), 5, 6}) + "\n"
+	}
+	adds(m1, line+many)
 	r.mustStep().want(LogKey)
+	if n := len(r.a.state.Incidents); n != 1 || r.a.state.Incidents[0].Subject != m1.name {
+		t.Errorf("%+v", r.a.state.Incidents)
+	}
 	r.open().mustStep().want()
+	m1.edit(func() { m1.down = errors.New("connection refused") })
+	r.mustStep().want()
+	if !r.a.has(LogKey, m1.name) {
+		t.Error("over because the mirror is silent")
+	}
+	m1.edit(func() { m1.down = nil })
+	adds(m1, "")
+	r.mustStep().want()
+	if n := len(r.a.state.Incidents); n != 0 {
+		t.Errorf("not over: %+v", r.a.state.Incidents)
+	}
+	adds(m1, line)
+	adds(m2, line)
+	r.mustStep().want(LogKey)
+	adds(m1, "")
+	adds(m2, "")
+	r.mustStep().want()
+	if l := r.a.state.Incidents; len(l) != 1 || l[0].Subject != "00000000" {
+		t.Errorf("%+v", l)
+	}
 }
 
 func TestRemembersOnlySoMuch(t *testing.T) {
