@@ -150,6 +150,9 @@ func (a *Auditor) batch(ctx context.Context, best *look, leaves [][]byte) error 
 		begun := a.reader.full != nil
 		records[i] = a.reader.leaf(first+uint64(i), jobs[i].raw, jobs[i].body, now)
 		a.released(ctx, &records[i], jobs[i].st, begun)
+		if a.newestTwo = append(a.newestTwo, jobs[i].st); len(a.newestTwo) > 2 {
+			a.newestTwo = a.newestTwo[1:]
+		}
 		a.take(ctx, best, &records[i], &jobs[i])
 		a.tell(records[i].Alarms...)
 	}

@@ -167,7 +167,7 @@ func (f *auditFlags) releaseConfig(a *audit.Config) error {
 		if err != nil {
 			return err
 		}
-		a.Releases, a.Own = files, files.Own()
+		a.Releases = files // and what is in them is on the list of one's own
 	}
 	if f.own != "" {
 		own, err := readDigests(f.own)
