@@ -413,11 +413,14 @@ func (a *Auditor) newest() *transparency.Checkpoint {
 	return out
 }
 
+// witnessNames are those of a trust file's witnesses, each once: votes are counted by
+// name, and a witness with keys of two kinds is one.
 func witnessNames(t transparency.Trust) []string {
 	var out []string
 	for _, k := range t.Witnesses {
-		name, _, _ := strings.Cut(k, "+")
-		out = append(out, name)
+		if name, _, _ := strings.Cut(k, "+"); !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 	}
 	return out
 }

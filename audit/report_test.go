@@ -6,6 +6,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -244,5 +246,28 @@ func TestMetricsHaveFixedLabels(t *testing.T) {
 	r.mustStep()
 	if _, err := os.Stat(filepath.Join(r.cfg.Dir, "state.json")); errors.Is(err, fs.ErrNotExist) {
 		t.Error("no state")
+	}
+}
+
+// TestWitnessWithTwoKeysIsOne: its two cosignatures are one vote, and one line.
+func TestWitnessWithTwoKeysIsOne(t *testing.T) {
+	k := newKeys(t)
+	for _, w := range slices.Clone(k.witnesses) {
+		seed := sha256.Sum256([]byte(w.Name() + " pq"))
+		pq, err := transparency.NewMLDSACosigner(w.Name(), seed[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.witnesses = append(k.witnesses, pq)
+	}
+	m1, m2 := pair(k, chain(t, 3, nil))
+	r := newRig(t, k, m1, m2)
+	r.mustStep()
+	rep, err := r.a.Report()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rep.Witnesses) != 2 || rep.Witnesses[0].Name == rep.Witnesses[1].Name || rep.Witnesses[0].Last == nil {
+		t.Errorf("%+v", rep.Witnesses)
 	}
 }
