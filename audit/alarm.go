@@ -70,6 +70,7 @@ const (
 	ChipNew          Code = "chip.new"          // a chip not enrolled before
 	ReleaseNew       Code = "release.new"       // a release not named before
 	ReleaseRefused   Code = "release.refused"   // a release without valid provenance
+	ReleaseMissing   Code = "release.missing"   // a release of which there is no release file
 	ModelChanged     Code = "model.changed"     // a known model's name with other weights
 	FloorLowered     Code = "tcb.lowered"       // a firmware floor went down, or away
 	PaymentChanged   Code = "payment.changed"   // nothing is paid where coins were, or the other way
@@ -107,6 +108,7 @@ var kinds = []kind{
 	{KeysetChanged, Critical, "a keyset id has other contents than before"},
 	{MintLowered, Critical, "the mint generation went down"},
 	{ReleaseRefused, Critical, "a release has no provenance that holds"},
+	{ReleaseMissing, Critical, "there is no file of a named release: nothing vouches for it"},
 	{IdentityForeign, Critical, "an entry under our identity is not ours"},
 	{PackTampered, Critical, "a pack is not what the statement names"},
 	{LogKey, Warning, "another key signs for the log, or the trust file names another"},

@@ -111,6 +111,9 @@ type Auditor struct {
 	queue   []Alarm                 // found, not durable yet
 	failed  error                   // why the last step could not audit everything
 	broken  error                   // evidence could not be kept
+
+	newestTwo []*statement.Statement // that were read in this run
+	refused   map[string]bool        // releases that records of this step tell of
 }
 
 // Open opens the state in a folder, or begins one.
@@ -159,12 +162,13 @@ func (a *Auditor) judges() {
 // tells what it found. An error says why it could not go as far as the log; what
 // it did until then is kept, and conditions are told all the same.
 func (a *Auditor) Step(ctx context.Context) error {
-	a.failed = nil
+	a.failed, a.refused = nil, map[string]bool{}
 	a.settings()
-	a.mirrors = a.poll(ctx)
+	looks := a.poll(ctx)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return ctx.Err() // and the last look stays the one that was made to its end
 	}
+	a.mirrors = looks
 	best := a.choose(ctx)
 	if a.broken != nil {
 		return &aheadError{a.broken}
@@ -179,6 +183,7 @@ func (a *Auditor) Step(ctx context.Context) error {
 		a.late(ctx)
 		a.fresh(ctx)
 	}
+	a.current(ctx)
 	a.watchReleases(ctx)
 	if a.broken != nil {
 		return &aheadError{a.broken}

@@ -4,10 +4,13 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/fork"
+	"github.com/sotto-project/sotto/transparency/statement"
 	"github.com/sotto-project/sotto/transparency/tiles"
 )
 
@@ -49,26 +53,52 @@ func (a *Auditor) poll(ctx context.Context) []look {
 			out[i].tampered = "its checkpoint is refused: " + clean(out[i].err.Error())
 		}
 		if out[i].point != nil {
-			a.strangers(out[i].point)
 			a.noteWitnesses(out[i].point)
 		}
 	}
 	return out
 }
 
-// strangers tells of signatures in the log's own name by a key that the trust
-// file does not have: the log is about to change its key, or somebody else has its name.
-func (a *Auditor) strangers(c *transparency.Checkpoint) {
+// strangers are the ids of keys that the trust file does not have, in signatures
+// in the log's own name. Nobody can verify one and anybody can add it, so alone it
+// says something of the mirror; see [Auditor.otherKeys].
+func (a *Auditor) strangers(c *transparency.Checkpoint) []string {
 	ours := keyIDs(a.cfg.Trust)
+	var out []string
 	_, sigs, _ := strings.Cut(string(c.Note), "\n\n")
 	for line := range strings.Lines(sigs) {
-		name, b64, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "— "), " ")
-		raw, err := base64.StdEncoding.DecodeString(b64)
-		if err != nil || len(raw) < 4 || name != c.Origin {
-			continue
+		if name, id, ok := signer(line); ok && name == c.Origin && !slices.Contains(ours, id) && !slices.Contains(out, id) {
+			out = append(out, id)
 		}
-		if id := fmt.Sprintf("%x", raw[:4]); !slices.Contains(ours, id) {
-			a.lasting(LogKey, id, "a signature in the log's name by a key that the trust file does not name", "")
+	}
+	return out
+}
+
+// otherKeys tells of signatures in the log's name by keys that the trust file does
+// not have. What one mirror shows is a condition of that mirror. What two show is
+// likely the log's: it is about to change its key, or somebody else has its name.
+func (a *Auditor) otherKeys() {
+	shows := map[string]map[string]bool{} // mirrors, by key id
+	for _, l := range a.mirrors {
+		if l.point == nil {
+			continue // what it showed before is not over because it is silent
+		}
+		ids := a.strangers(l.point)
+		for _, id := range ids {
+			if shows[id] == nil {
+				shows[id] = map[string]bool{}
+			}
+			shows[id][l.mirror.Name()] = true
+		}
+		detail := ""
+		if n := len(ids); n > 0 {
+			detail = fmt.Sprintf("it shows signatures in the log's name by %d keys that the trust file does not name, among them %s", n, ids[0])
+		}
+		a.condition(LogKey, l.mirror.Name(), len(ids) > 0, detail, 0)
+	}
+	for _, id := range slices.Sorted(maps.Keys(shows)) {
+		if len(shows[id]) > 1 {
+			a.lasting(LogKey, id, "mirrors show a signature in the log's name by a key that the trust file does not name", "")
 		}
 	}
 }
@@ -241,29 +271,82 @@ type proven struct {
 	proof [][32]byte
 }
 
-// contradiction keeps evidence and tells of it, once.
+// contradiction keeps evidence and tells of it, once. It is one contradiction
+// whoever cosigned which of the two, and as long as there is room.
 func (a *Auditor) contradiction(code Code, kind fork.Kind, first, second *transparency.Checkpoint, p *proven, detail string) {
-	ev := fork.New(kind, first.Note, second.Note)
+	ev := fork.New(kind, a.signed(first.Note), a.signed(second.Note))
 	if p != nil {
 		ev.Root, ev.Proof = p.root, p.proof
 	}
-	name, err := a.store.keep(string(kind), ev.Append(nil))
+	name := contradicts(ev)
+	if a.has(code, name) || !a.room(code) {
+		return
+	}
+	kept, err := a.store.keep(name, ev.Append(nil))
 	if err != nil {
 		a.broken = err // what cannot be kept is not told: the next run finds it again
 		return
 	}
-	a.lasting(code, name, detail, name)
+	if kept {
+		a.lasting(code, name, detail, name)
+	}
+}
+
+// contradicts names what a proof shows: its kind, and the sizes and roots or the two
+// statements. Cosignatures, of which each minute brings others, are not in it.
+func contradicts(ev *fork.Evidence) string {
+	what := [2][]byte{subject(ev.First), subject(ev.Second)}
+	if ev.Kind == fork.Statements {
+		for i, b := range [][]byte{ev.First, ev.Second} {
+			if s, err := statement.ParseSigned(b); err == nil {
+				what[i] = fmt.Appendf(nil, "%d %x", s.Index, sha256.Sum256(s.Leaf))
+			}
+		}
+	}
+	if ev.Kind != fork.Trees && ev.Kind != fork.Order && bytes.Compare(what[0], what[1]) > 0 {
+		what[0], what[1] = what[1], what[0]
+	}
+	return evidenceName(string(ev.Kind), what)
+}
+
+// subject is what a note is about: origin, size and root.
+func subject(note []byte) []byte {
+	text, _, _ := bytes.Cut(note, []byte("\n\n"))
+	lines := bytes.SplitN(text, []byte("\n"), 4)
+	return bytes.Join(lines[:min(len(lines), 3)], []byte("\n"))
+}
+
+// signed is a note that verified, without the lines of signers that the trust file
+// does not name: they are nobody's word, and any mirror may add some.
+func (a *Auditor) signed(note []byte) []byte {
+	keys := append([]string{a.cfg.Trust.LogKey, a.cfg.Trust.LogKeyPQ}, a.cfg.Trust.Witnesses...)
+	text, sigs, _ := strings.Cut(string(note), "\n\n")
+	out := []byte(text + "\n\n")
+	for line := range strings.Lines(sigs) {
+		name, id, ok := signer(line)
+		if ok && slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, name+"+"+id+"+") }) {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+// signer reads whose key a signature line says it is of, and that key's id.
+func signer(line string) (name, id string, ok bool) {
+	name, b64, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "— "), " ")
+	raw, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil || len(raw) < 4 {
+		return "", "", false
+	}
+	return name, fmt.Sprintf("%x", raw[:4]), true
 }
 
 // conditions judges what is wrong with the whole, not with a leaf.
 func (a *Auditor) conditions(best *look) {
-	now, up := a.cfg.Now().UTC(), 0
+	now := a.cfg.Now().UTC()
 	for i := range a.mirrors {
 		l := &a.mirrors[i]
 		name := l.mirror.Name()
-		if l.err == nil && l.tampered == "" {
-			up++
-		}
 		a.condition(MirrorTampered, name, l.tampered != "", l.tampered, 0)
 		down := l.tampered == "" && l.err != nil
 		why := ""
@@ -274,7 +357,8 @@ func (a *Auditor) conditions(best *look) {
 		behind := a.old != nil && l.point != nil && l.point.Size < a.old.Size
 		a.condition(MirrorBehind, name, behind, "it serves fewer leaves than were seen before", a.cfg.Grace)
 	}
-	a.condition(MirrorAlone, "", up < 2 && len(a.mirrors) < 2, "what others are shown is not known; name a second mirror", 0)
+	a.otherKeys()
+	a.condition(MirrorAlone, "", a.named() < 2, "what others are shown is not known; name a second mirror", 0)
 	newest, age := a.newest(), time.Duration(0)
 	if newest != nil {
 		age = now.Sub(newest.Time)
@@ -297,6 +381,32 @@ func (a *Auditor) conditions(best *look) {
 	a.condition(StatementLate, "", due, "the statement after the newest one is not public yet, and should be", a.cfg.Grace)
 }
 
+// named is how many mirrors there are to compare. One that is named twice is one.
+func (a *Auditor) named() int {
+	set := map[string]bool{}
+	for _, m := range a.cfg.Mirrors {
+		set[m.Name()] = true
+	}
+	return len(set)
+}
+
+// uncompared says why the last look compared nothing, although there are mirrors to
+// compare: whoever keeps all but one of them away must not get a clean report for
+// it. It is empty if two or more answered with what was signed.
+func (a *Auditor) uncompared() string {
+	up := map[string]bool{}
+	for _, l := range a.mirrors {
+		if l.err == nil && l.tampered == "" {
+			up[l.mirror.Name()] = true
+		}
+	}
+	n := a.named()
+	if n < 2 || len(up) >= 2 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d mirrors answered in the last look: nothing was compared", len(up), n)
+}
+
 // staleGrace: a checkpoint that is too old is told at once, none at all after a while.
 func (a *Auditor) staleGrace(newest *transparency.Checkpoint) time.Duration {
 	if newest == nil {
@@ -316,11 +426,14 @@ func (a *Auditor) newest() *transparency.Checkpoint {
 	return out
 }
 
+// witnessNames are those of a trust file's witnesses, each once: votes are counted by
+// name, and a witness with keys of two kinds is one.
 func witnessNames(t transparency.Trust) []string {
 	var out []string
 	for _, k := range t.Witnesses {
-		name, _, _ := strings.Cut(k, "+")
-		out = append(out, name)
+		if name, _, _ := strings.Cut(k, "+"); !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 	}
 	return out
 }
@@ -364,9 +477,13 @@ func (a *Auditor) room(code Code) bool {
 	return same < maxSame && len(a.state.Incidents) < maxIncidents
 }
 
+func (a *Auditor) has(code Code, subject string) bool {
+	return slices.ContainsFunc(a.state.Incidents, func(x Incident) bool { return x.Code == code && x.Subject == subject })
+}
+
 // lasting tells of something that does not end, once.
 func (a *Auditor) lasting(code Code, subject, detail, evidence string) {
-	if slices.ContainsFunc(a.state.Incidents, func(x Incident) bool { return x.Code == code && x.Subject == subject }) || !a.room(code) {
+	if a.has(code, subject) || !a.room(code) {
 		return
 	}
 	now := a.cfg.Now().UTC()

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/sotto-project/sotto/transparency/release"
@@ -20,14 +22,25 @@ import (
 // maxReleaseFiles is how many files of a folder are looked at.
 const maxReleaseFiles = 4096
 
-// ReleaseFiles are release files in a folder, found by what is in them. A file is
-// verified each time that it is asked for, under the auditor's own trust.
+// ReleaseFiles are release files in a folder, found by what is in them. The folder
+// is looked at, and a file verified, each time that one is asked for, under the
+// auditor's own trust: what comes later, such as a withdrawal, counts from then on.
 type ReleaseFiles struct {
 	dir   string
 	trust *release.Trust
-	paths map[[32]byte]string // by the digest that statements name
-	alias map[[32]byte][32]byte
-	own   [][32]byte // of statements, as a log has them
+
+	mu    sync.Mutex
+	files map[string]releaseFile // by name
+}
+
+// A releaseFile is what a file was when it was last read.
+type releaseFile struct {
+	path    string
+	size    int64
+	changed time.Time
+	digest  [32]byte // as statements name it; zero if it is no release file
+	id      [32]byte // the release's own
+	own     [][32]byte
 }
 
 // OpenReleaseFiles reads a folder. What is no release file there is left alone.
@@ -35,38 +48,79 @@ func OpenReleaseFiles(dir string, t *release.Trust) (*ReleaseFiles, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("release files: %w", err)
-	}
-	f := &ReleaseFiles{dir: dir, trust: t, paths: map[[32]byte]string{}, alias: map[[32]byte][32]byte{}}
-	for i, e := range entries {
-		if i == maxReleaseFiles {
-			return nil, fmt.Errorf("release files: more than %d in %s", maxReleaseFiles, dir)
-		}
-		if !e.Type().IsRegular() {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		b, err := readRelease(path)
-		if err != nil {
-			return nil, err
-		}
-		parsed, err := release.ParseFile(b)
-		if err != nil {
-			continue
-		}
-		d := release.Digest(b)
-		f.paths[d] = path
-		f.alias[parsed.ID()] = d
-		f.own = append(f.own, parsed.Logged()...)
+	f := &ReleaseFiles{dir: dir, trust: t}
+	if _, err := f.scan(); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
 
+// scan lists the release files that are there now, by name. Only those that changed
+// are read.
+func (f *ReleaseFiles) scan() ([]releaseFile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("release files: %s cannot be listed: %v", f.dir, err)
+	}
+	if len(entries) > maxReleaseFiles {
+		return nil, fmt.Errorf("release files: more than %d in %s", maxReleaseFiles, f.dir)
+	}
+	files, list := map[string]releaseFile{}, []releaseFile{}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		now, err := f.look(e)
+		if absent(err) {
+			continue // gone meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		files[e.Name()] = now
+		if now.digest != [32]byte{} {
+			list = append(list, now)
+		}
+	}
+	f.files = files
+	return list, nil
+}
+
+func (f *ReleaseFiles) look(e fs.DirEntry) (releaseFile, error) {
+	info, err := e.Info()
+	if err != nil {
+		return releaseFile{}, fmt.Errorf("release files: %w", err)
+	}
+	old, ok := f.files[e.Name()]
+	if ok && old.size == info.Size() && old.changed.Equal(info.ModTime()) {
+		return old, nil
+	}
+	now := releaseFile{path: filepath.Join(f.dir, e.Name()), size: info.Size(), changed: info.ModTime()}
+	b, err := readRelease(now.path)
+	if err != nil {
+		return now, err
+	}
+	if parsed, err := release.ParseFile(b); err == nil {
+		now.digest, now.id, now.own = release.Digest(b), parsed.ID(), parsed.Logged()
+	}
+	return now, nil
+}
+
 // Own lists the digests under which a log has the statements in the files. They
 // are those of files that you have put there, whoever signed them.
-func (f *ReleaseFiles) Own() [][32]byte { return f.own }
+func (f *ReleaseFiles) Own() [][32]byte {
+	var out [][32]byte
+	list, err := f.scan()
+	if err != nil {
+		return nil // nothing is known to be one's own: what is found is told
+	}
+	for _, r := range list {
+		out = append(out, r.own...)
+	}
+	return out
+}
 
 // readRelease reads no more than a release file may have.
 func readRelease(path string) ([]byte, error) {
@@ -83,28 +137,65 @@ func readRelease(path string) ([]byte, error) {
 }
 
 // Release implements [Releases]. The digest is that of a file, as statements name
-// it, or a release's own, as reviewers do.
+// it, or a release's own, as reviewers do. A withdrawal in any file of the same
+// release counts: a statement names the file as it was before.
 func (f *ReleaseFiles) Release(_ context.Context, digest [32]byte, at time.Time) (*Release, error) {
-	d, ok := f.alias[digest]
-	if !ok {
-		d = digest
-	}
-	path, ok := f.paths[d]
-	if !ok {
-		return nil, fmt.Errorf("no release file in %s has digest %x: %w", f.dir, digest, fs.ErrNotExist)
-	}
-	b, err := readRelease(path)
+	list, err := f.scan()
 	if err != nil {
 		return nil, err
 	}
-	if release.Digest(b) != d {
-		return nil, fmt.Errorf("%s changed while it was read", path)
+	i := slices.IndexFunc(list, func(r releaseFile) bool { return r.digest == digest })
+	if i < 0 {
+		i = slices.IndexFunc(list, func(r releaseFile) bool { return r.id == digest })
+	}
+	if i < 0 {
+		return nil, fmt.Errorf("no release file in %s has digest %x: %w", f.dir, digest, fs.ErrNotExist)
+	}
+	named := list[i]
+	b, err := readRelease(named.path)
+	if err != nil {
+		return nil, err
+	}
+	if release.Digest(b) != named.digest {
+		return nil, fmt.Errorf("%s changed while it was read", named.path)
 	}
 	r, err := release.Verify(b, f.trust, at)
 	if err != nil {
 		return nil, err
 	}
-	return described(b, r), nil
+	out := described(b, r)
+	for _, other := range list {
+		if other.id != named.id || other.digest == named.digest {
+			continue
+		}
+		b, err := readRelease(other.path)
+		if err != nil {
+			return nil, err
+		}
+		v, err := release.Verify(b, f.trust, at)
+		switch {
+		case err != nil && release.CodeOf(err) == release.CodeRevoked:
+			return nil, err
+		case err == nil && withdrawn(v) > withdrawn(out.Verified):
+			out.Verified = v
+		}
+	}
+	return out, nil
+}
+
+// withdrawn counts what of a release was withdrawn.
+func withdrawn(r *release.Release) (n int) {
+	for _, i := range r.Images {
+		if i.Revoked != "" {
+			n++
+		}
+	}
+	for _, m := range r.Models {
+		if m.Revoked != "" {
+			n++
+		}
+	}
+	return n + len(r.Revocations)
 }
 
 // described says what leads from a verified release to its source.
@@ -158,8 +249,12 @@ func (f *ReleaseFiles) Find(ctx context.Context, digest [32]byte, at time.Time) 
 	if err == nil || !absent(err) {
 		return r, err
 	}
-	for d := range f.paths {
-		b, rerr := readRelease(f.paths[d])
+	list, serr := f.scan()
+	if serr != nil {
+		return nil, serr
+	}
+	for _, file := range list {
+		b, rerr := readRelease(file.path)
 		if rerr != nil {
 			return nil, rerr
 		}

@@ -108,11 +108,71 @@ func (a *Auditor) released(ctx context.Context, rec *EpochRecord, st *statement.
 		if a.cfg.Releases == nil {
 			continue
 		}
-		if _, err := a.cfg.Releases.Release(ctx, r.Digest, st.NotBefore); err != nil {
+		_, err := a.cfg.Releases.Release(ctx, r.Digest, st.NotBefore)
+		switch {
+		case err == nil:
+		case !absent(err):
 			found.add(ReleaseRefused, id, "named %q: %v", r.Name, err)
+			a.refused[id] = true
+		case !found.now.Before(st.NotAfter): // of later ones each look tells
+			found.add(ReleaseMissing, id, "named %q: %v", r.Name, err)
 		}
 	}
 	rec.Alarms = found.list
+}
+
+// current judges, at each look, the releases of the epoch in force and of the next
+// one: a file may come later than the statement that names it, be withdrawn, or
+// grow old. While no epoch is in force nothing is over.
+func (a *Auditor) current(ctx context.Context) {
+	now := a.cfg.Now().UTC()
+	list := slices.DeleteFunc(append(slices.Clone(a.newestTwo), a.reader.full), func(st *statement.Statement) bool {
+		return st == nil || st.Empty || !now.Before(st.NotAfter)
+	})
+	if a.cfg.Releases == nil || len(list) == 0 {
+		return
+	}
+	seen := map[string]bool{}
+	for _, st := range list {
+		at := now
+		if at.Before(st.NotBefore) {
+			at = st.NotBefore
+		}
+		for _, r := range st.Releases {
+			id := hex.EncodeToString(r.Digest[:])
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			_, err := a.cfg.Releases.Release(ctx, r.Digest, at)
+			if ctx.Err() != nil {
+				return
+			}
+			detail := clean(fmt.Sprintf("named %q: %v", r.Name, err))
+			missing := err != nil && absent(err)
+			refused := err != nil && !missing
+			a.condition(ReleaseMissing, id, missing, detail, a.cfg.Grace)
+			if refused && a.refused[id] && !a.has(ReleaseRefused, id) && a.room(ReleaseRefused) {
+				// The epoch's record has just told of it; what is left is that it goes on.
+				a.state.Incidents = append(a.state.Incidents, Incident{Code: ReleaseRefused, Subject: id, Since: now.Truncate(time.Second), Told: true})
+			}
+			a.condition(ReleaseRefused, id, refused, detail, 0)
+		}
+	}
+	a.state.Incidents = slices.DeleteFunc(a.state.Incidents, func(x Incident) bool {
+		return (x.Code == ReleaseRefused || x.Code == ReleaseMissing) && !seen[x.Subject]
+	})
+}
+
+// unjudged counts releases in force of which no file is there and which the alarm
+// is not told of yet.
+func (a *Auditor) unjudged() (n int) {
+	for _, x := range a.state.Incidents {
+		if x.Code == ReleaseMissing && !x.Told {
+			n++
+		}
+	}
+	return n
 }
 
 // allowed is what the releases that a statement names allow as of a time; nil
@@ -151,7 +211,7 @@ func (a *Auditor) watchReleases(ctx context.Context) {
 		for _, e := range page.Entries {
 			own := len(e.Digests) > 0
 			for _, d := range e.Digests {
-				own = own && slices.Contains(a.cfg.Own, d)
+				own = own && a.ours(d)
 			}
 			if !own {
 				a.lasting(IdentityForeign, fmt.Sprintf("entry %d", e.Index), fmt.Sprintf("signed as %q, over %s, which is not on your list", clean(e.Identity), firstDigest(e.Digests)), "")
@@ -164,6 +224,16 @@ func (a *Auditor) watchReleases(ctx context.Context) {
 	}
 }
 
+// ours reports whether a digest is on the list of what is ours, or in a release
+// file that is there by now.
+func (a *Auditor) ours(d [32]byte) bool {
+	if slices.Contains(a.cfg.Own, d) {
+		return true
+	}
+	f, ok := a.cfg.Releases.(interface{ Own() [][32]byte })
+	return ok && slices.Contains(f.Own(), d)
+}
+
 func (a *Auditor) releasePage(ctx context.Context) (*ReleasePage, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
@@ -172,12 +242,18 @@ func (a *Auditor) releasePage(ctx context.Context) (*ReleasePage, error) {
 
 // releaseFork keeps both checkpoints, one after the other.
 func (a *Auditor) releaseFork(e *ReleaseForkError) {
-	name, err := a.store.keep("release-log", slices.Concat(e.First, []byte("\n"), e.Second))
+	name := evidenceName("release-log", [2][]byte{subject(e.First), subject(e.Second)})
+	if a.has(LogFork, name) || !a.room(LogFork) {
+		return
+	}
+	kept, err := a.store.keep(name, slices.Concat(e.First, []byte("\n"), e.Second))
 	if err != nil {
 		a.broken = err
 		return
 	}
-	a.lasting(LogFork, name, e.Error(), name)
+	if kept {
+		a.lasting(LogFork, name, e.Error(), name)
+	}
 }
 
 func firstDigest(list [][32]byte) string {

@@ -23,7 +23,9 @@ type Report struct {
 	Simulated bool      `json:"simulated"` // lab hardware: it proves nothing about a real machine
 	Time      time.Time `json:"time"`
 	Origin    string    `json:"origin"`
-	// Verdict is clean, alarms, or incomplete: some of the log could not be read.
+	// Verdict is clean, alarms, or incomplete: some of the log could not be read, or
+	// of several mirrors fewer than two answered, so that nothing was compared, or a
+	// release in force could not be judged yet.
 	Verdict    string           `json:"verdict"`
 	Incomplete string           `json:"incomplete,omitempty"`
 	Policy     string           `json:"policy_sha256,omitempty"`
@@ -116,6 +118,10 @@ func (a *Auditor) Report() (*Report, error) {
 		r.Verdict, r.Incomplete = "incomplete", clean(a.failed.Error())
 	case a.old == nil:
 		r.Verdict, r.Incomplete = "incomplete", "no mirror showed a checkpoint that verifies"
+	case a.uncompared() != "":
+		r.Verdict, r.Incomplete = "incomplete", a.uncompared()
+	case a.unjudged() > 0:
+		r.Verdict, r.Incomplete = "incomplete", fmt.Sprintf("there is no file of %d releases in force yet", a.unjudged())
 	case len(r.Alarms) > 0 || len(r.Open) > 0:
 		r.Verdict = "alarms"
 	default:
@@ -156,12 +162,16 @@ func (a *Auditor) notChecked() []string {
 	}
 	if a.cfg.Releases == nil {
 		out = append(out, "provenance of releases: no release files were given")
+	} else if n := a.unjudged(); n > 0 {
+		out = append(out, fmt.Sprintf("provenance of %d releases in force: their files are not there yet", n))
 	}
 	if a.cfg.ReleaseLog == nil {
 		out = append(out, "entries of the release log under the project's identity: no release log was given")
 	}
-	if len(a.cfg.Mirrors) < 2 {
+	if a.named() < 2 {
 		out = append(out, "what other mirrors show: only one was named")
+	} else if why := a.uncompared(); why != "" {
+		out = append(out, "what other mirrors show: "+why)
 	}
 	return append(out, fmt.Sprintf("statements of mirrors for epochs older than the newest %d: the log has one leaf for each", a.cfg.Compare))
 }

@@ -6,6 +6,8 @@ package audit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
 
@@ -160,17 +163,50 @@ func TestReleaseSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestAnotherSignerInTheLogsName: anybody can add a line that nobody can verify, so
+// one mirror's is its own condition and ends; what two mirrors show stays.
 func TestAnotherSignerInTheLogsName(t *testing.T) {
 	k := newKeys(t)
 	m1, m2 := pair(k, chain(t, 3, nil))
 	r := newRig(t, k, m1, m2)
 	honest := m1.sign
-	m1.sign = func(size uint64, root [32]byte, at time.Time) []byte {
-		b := honest(size, root, at)
-		return append(b, []byte("— "+testOrigin+" AAAAAAAAAA==\n")...)
+	adds := func(m *fakeMirror, lines string) {
+		m.edit(func() {
+			m.sign = func(size uint64, root [32]byte, at time.Time) []byte {
+				return append(honest(size, root, at), lines...)
+			}
+		})
 	}
+	line, many := "— "+testOrigin+" AAAAAAAAAA==\n", ""
+	for i := range 10 {
+		many += "— " + testOrigin + " " + base64.StdEncoding.EncodeToString([]byte{1, 2, 3, byte(i), 5, 6}) + "\n"
+	}
+	adds(m1, line+many)
 	r.mustStep().want(LogKey)
+	if n := len(r.a.state.Incidents); n != 1 || r.a.state.Incidents[0].Subject != m1.name {
+		t.Errorf("%+v", r.a.state.Incidents)
+	}
 	r.open().mustStep().want()
+	m1.edit(func() { m1.down = errors.New("connection refused") })
+	r.mustStep().want()
+	if !r.a.has(LogKey, m1.name) {
+		t.Error("over because the mirror is silent")
+	}
+	m1.edit(func() { m1.down = nil })
+	adds(m1, "")
+	r.mustStep().want()
+	if n := len(r.a.state.Incidents); n != 0 {
+		t.Errorf("not over: %+v", r.a.state.Incidents)
+	}
+	adds(m1, line)
+	adds(m2, line)
+	r.mustStep().want(LogKey)
+	adds(m1, "")
+	adds(m2, "")
+	r.mustStep().want()
+	if l := r.a.state.Incidents; len(l) != 1 || l[0].Subject != "00000000" {
+		t.Errorf("%+v", l)
+	}
 }
 
 func TestRemembersOnlySoMuch(t *testing.T) {
@@ -210,5 +246,28 @@ func TestMetricsHaveFixedLabels(t *testing.T) {
 	r.mustStep()
 	if _, err := os.Stat(filepath.Join(r.cfg.Dir, "state.json")); errors.Is(err, fs.ErrNotExist) {
 		t.Error("no state")
+	}
+}
+
+// TestWitnessWithTwoKeysIsOne: its two cosignatures are one vote, and one line.
+func TestWitnessWithTwoKeysIsOne(t *testing.T) {
+	k := newKeys(t)
+	for _, w := range slices.Clone(k.witnesses) {
+		seed := sha256.Sum256([]byte(w.Name() + " pq"))
+		pq, err := transparency.NewMLDSACosigner(w.Name(), seed[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.witnesses = append(k.witnesses, pq)
+	}
+	m1, m2 := pair(k, chain(t, 3, nil))
+	r := newRig(t, k, m1, m2)
+	r.mustStep()
+	rep, err := r.a.Report()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rep.Witnesses) != 2 || rep.Witnesses[0].Name == rep.Witnesses[1].Name || rep.Witnesses[0].Last == nil {
+		t.Errorf("%+v", rep.Witnesses)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/internal/durable"
@@ -216,13 +217,41 @@ func (s *store) each(next uint64, f func(*EpochRecord) error) error {
 	return nil
 }
 
-// keep writes evidence, named by its own hash, and returns the name. What is
-// there already is the same.
-func (s *store) keep(kind string, b []byte) (string, error) {
-	sum := sha256.Sum256(b)
-	name := fmt.Sprintf("evidence/%s-%x", kind, sum[:8])
-	if err := s.write(s.path(name), b, 0o644); err != nil {
-		return "", fmt.Errorf("audit evidence: %w", err)
+// maxKept is how many proofs of one kind are kept: a log that forks anew each
+// minute is convicted by the first, and must not fill the disk.
+const maxKept = 16
+
+// evidenceName names a proof by its kind and by what it shows.
+func evidenceName(kind string, what [2][]byte) string {
+	h := sha256.New()
+	for _, b := range what {
+		fmt.Fprintf(h, "%d\n%s", len(b), b)
 	}
-	return name, nil
+	return fmt.Sprintf("evidence/%s-%x", kind, h.Sum(nil)[:8])
+}
+
+// keep writes evidence under an [evidenceName]. What is there already shows the
+// same and stays. It is false where there is no room.
+func (s *store) keep(name string, b []byte) (bool, error) {
+	if _, err := os.Stat(s.path(name)); err == nil {
+		return true, nil
+	}
+	kind := name[:strings.LastIndex(name, "-")+1]
+	entries, err := os.ReadDir(s.path("evidence"))
+	if err != nil {
+		return false, fmt.Errorf("audit evidence: %w", err)
+	}
+	n := 0
+	for _, e := range entries {
+		if strings.HasPrefix("evidence/"+e.Name(), kind) {
+			n++
+		}
+	}
+	if n >= maxKept {
+		return false, nil
+	}
+	if err := s.write(s.path(name), b, 0o644); err != nil {
+		return false, fmt.Errorf("audit evidence: %w", err)
+	}
+	return true, nil
 }

@@ -150,6 +150,9 @@ func (a *Auditor) batch(ctx context.Context, best *look, leaves [][]byte) error 
 		begun := a.reader.full != nil
 		records[i] = a.reader.leaf(first+uint64(i), jobs[i].raw, jobs[i].body, now)
 		a.released(ctx, &records[i], jobs[i].st, begun)
+		if a.newestTwo = append(a.newestTwo, jobs[i].st); len(a.newestTwo) > 2 {
+			a.newestTwo = a.newestTwo[1:]
+		}
 		a.take(ctx, best, &records[i], &jobs[i])
 		a.tell(records[i].Alarms...)
 	}
@@ -221,7 +224,6 @@ func (a *Auditor) waited(epoch uint64) bool {
 type other struct {
 	mirror string
 	signed *statement.Signed
-	raw    []byte
 }
 
 // askStatements finds the statement that a leaf names, and of the newest epochs
@@ -266,7 +268,7 @@ func (a *Auditor) askStatement(ctx context.Context, i int, epoch uint64, l state
 	}
 	if err == nil {
 		if _, _, err = s.Verify(&a.cfg.Trust); err == nil && s.Index == epoch {
-			j.differs = append(j.differs, other{m.Name(), s, b})
+			j.differs = append(j.differs, other{m.Name(), s})
 			return nil
 		}
 	}
@@ -306,10 +308,14 @@ func (a *Auditor) twoStatements(ctx context.Context, best *look, rec *EpochRecor
 		a.blame(best, err)
 		return
 	}
-	name, err := a.store.keep(string(ev.Kind), ev.Append(nil))
+	name := contradicts(ev)
+	kept, err := a.store.keep(name, ev.Append(nil))
 	if err != nil {
 		a.broken = err
 		return
+	}
+	if !kept {
+		name = "" // sixteen others are
 	}
 	epoch := rec.Epoch
 	if i := slices.IndexFunc(rec.Alarms, func(x Alarm) bool { return x.Code == LogTwo }); i >= 0 {
@@ -332,9 +338,9 @@ func (a *Auditor) second(ctx context.Context, best *look, epoch uint64, o other,
 		case c.Size > best.point.Size:
 			return nil, &fetchError{errors.New("another statement is in a tree that is larger than any that is shown")}
 		case c.Size == best.point.Size:
-			return fork.New(fork.Roots, c.Note, best.point.Note), nil
+			return fork.New(fork.Roots, a.signed(c.Note), a.signed(best.point.Note)), nil
 		}
-		ev := fork.New(fork.Trees, c.Note, best.point.Note)
+		ev := fork.New(fork.Trees, a.signed(c.Note), a.signed(best.point.Note))
 		if ev.Root, err = tree.Root(ctx, c.Size); err == nil {
 			ev.Proof, err = tree.ProveConsistency(ctx, c.Size)
 		}
@@ -344,11 +350,17 @@ func (a *Auditor) second(ctx context.Context, best *look, epoch uint64, o other,
 	if err != nil {
 		return nil, err
 	}
-	logged, err := (&statement.Signed{Leaf: body, Index: epoch, Proof: proof, Checkpoint: best.point.Note}).Append(nil)
+	logged, err := (&statement.Signed{Leaf: body, Index: epoch, Proof: proof, Checkpoint: a.signed(best.point.Note)}).Append(nil)
 	if err != nil {
 		return nil, err
 	}
-	return fork.New(fork.Statements, logged, o.raw), nil
+	shown := *o.signed
+	shown.Checkpoint = a.signed(shown.Checkpoint)
+	raw, err := shown.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	return fork.New(fork.Statements, logged, raw), nil
 }
 
 // retry asks again for packs that nobody served.

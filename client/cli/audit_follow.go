@@ -84,7 +84,8 @@ evidence, name the publisher's port as a mirror, too.
 
 Exit codes: 0 nothing at or above --fail-on; 10 alarms at or above it, told now or
 still open; 20 no mirror serves what this program can read; 30 what was served is
-malformed; 1 failed, or the log could not be read to its end; 2 usage.`,
+malformed; 1 failed, the log could not be read to its end, or all named mirrors but
+one were silent; 2 usage.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.runAudit(cmd, &f) },
 	}
@@ -166,7 +167,7 @@ func (f *auditFlags) releaseConfig(a *audit.Config) error {
 		if err != nil {
 			return err
 		}
-		a.Releases, a.Own = files, files.Own()
+		a.Releases = files // and what is in them is on the list of one's own
 	}
 	if f.own != "" {
 		own, err := readDigests(f.own)

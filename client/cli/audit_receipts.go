@@ -103,7 +103,11 @@ like: pool those of people you know.
   sotto audit receipts --evidence saved.json receipts/*
   sotto audit receipts --bare to-share receipts/*     take the proofs out, for others
 
-Exit codes: 0 nothing shown; 10 steering shown; 30 a receipt is malformed or false;
+What is no receipt, or a false one, is named and left out: it does not keep others
+from being judged.
+
+Exit codes: 0 nothing shown; 10 steering shown; 20 nothing was judged, as no receipt
+is of an epoch given; 30 nothing was judged, as what was given is malformed or false;
 1 failed; 2 usage.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return e.runReceipts(cmd, args, &f) },
@@ -118,56 +122,21 @@ func (e *env) runReceipts(cmd *cobra.Command, files []string, f *receiptsFlags) 
 	if (f.bare == "") == (len(f.evidence) == 0) {
 		return &usageError{errors.New("either --evidence FILE, to analyse, or --bare DIR, to take out proofs")}
 	}
-	var all []*steer.Receipt
-	seen := map[[32]byte]bool{}
-	twice := 0
-	for _, name := range files {
-		b, err := readCapped(name, steer.MaxReceipt)
-		var tooLarge *client.Error
-		if err != nil && !errors.As(err, &tooLarge) {
-			return err
-		}
-		r, perr := steer.ParseReceipt(b)
-		if err != nil || perr != nil {
-			return &receiptsError{ExitMalformed, fmt.Sprintf("%s is no receipt", name)}
-		}
-		// The same request twice counts once: a header hash is drawn once.
-		if r.Proof != nil {
-			if h := sha256.Sum256(r.Proof.Origin[:]); seen[h] {
-				twice++
-				continue
-			} else {
-				seen[h] = true
-			}
-		}
-		all = append(all, r)
+	all, out, err := readReceipts(files)
+	if err != nil {
+		return err
 	}
 	if f.bare != "" {
+		if len(out.LeftOut) > 0 {
+			return &receiptsError{ExitMalformed, out.LeftOut[0].String()}
+		}
 		return writeBare(f.bare, all)
 	}
 	epochs, err := e.epochs(f.evidence)
 	if err != nil {
 		return err
 	}
-	var obs []steer.Observation
-	out := pooledReport{Twice: twice}
-	for _, r := range all {
-		epoch := epochs[r.Epoch]
-		if epoch == nil {
-			out.Elsewhere++
-			continue
-		}
-		o, err := epoch.Observe(r)
-		if err != nil {
-			return &receiptsError{ExitMalformed, fmt.Sprintf("a receipt of epoch %d is false: %v", r.Epoch, err)}
-		}
-		if r.Proof != nil {
-			out.Proven++
-		} else {
-			out.Bare++
-		}
-		obs = append(obs, o)
-	}
+	obs := out.observe(all, epochs)
 	out.fill(steer.Pool(obs))
 	if f.json {
 		enc := json.NewEncoder(cmd.OutOrStdout())
@@ -176,14 +145,89 @@ func (e *env) runReceipts(cmd *cobra.Command, files []string, f *receiptsFlags) 
 	} else {
 		err = out.text(cmd.OutOrStdout())
 	}
-	if err == nil && out.Steered {
-		err = &receiptsError{ExitRefused, "steering shown"}
+	for _, l := range out.LeftOut {
+		errorf(cmd, "left out: %s", l)
 	}
-	return err
+	switch {
+	case err != nil:
+		return err
+	case len(obs) == 0 && len(out.LeftOut) > 0:
+		return &receiptsError{ExitMalformed, "nothing was judged: no receipt is left"}
+	case len(obs) == 0:
+		return &receiptsError{exitUnsupported, "nothing was judged: no receipt is of an epoch that was given"}
+	case out.Steered:
+		return &receiptsError{ExitRefused, "steering shown"}
+	}
+	return nil
+}
+
+// A givenReceipt is a receipt and the file it was in.
+type givenReceipt struct {
+	*steer.Receipt
+	file string
+}
+
+// A leftOut is a file that does not count, and why. One that somebody spoiled must
+// not keep those of others from being judged.
+type leftOut struct {
+	File string `json:"file"`
+	Why  string `json:"why"`
+}
+
+func (l leftOut) String() string { return visible(l.File + ": " + l.Why) }
+
+func readReceipts(files []string) ([]givenReceipt, pooledReport, error) {
+	var all []givenReceipt
+	out := pooledReport{LeftOut: []leftOut{}}
+	for _, name := range files {
+		b, err := readCapped(name, steer.MaxReceipt)
+		var tooLarge *client.Error
+		if err != nil && !errors.As(err, &tooLarge) {
+			return nil, out, err
+		}
+		r, perr := steer.ParseReceipt(b)
+		if err != nil || perr != nil {
+			out.LeftOut = append(out.LeftOut, leftOut{name, "it is no receipt"})
+			continue
+		}
+		all = append(all, givenReceipt{r, name})
+	}
+	return all, out, nil
+}
+
+// observe judges receipts of the epochs that were given. The same request twice
+// counts once, because a header hash is drawn once; only a receipt that is true
+// takes that place, or whoever knows a request could put a false one before it.
+func (r *pooledReport) observe(all []givenReceipt, epochs map[uint64]*steer.Epoch) []steer.Observation {
+	var obs []steer.Observation
+	seen := map[[32]byte]bool{}
+	for _, g := range all {
+		epoch := epochs[g.Epoch]
+		if epoch == nil {
+			r.Elsewhere++
+			continue
+		}
+		o, err := epoch.Observe(g.Receipt)
+		if err != nil {
+			r.LeftOut = append(r.LeftOut, leftOut{g.file, fmt.Sprintf("a receipt of epoch %d that is false: %v", g.Epoch, err)})
+			continue
+		}
+		if g.Proof == nil {
+			r.Bare++
+		} else if h := sha256.Sum256(g.Proof.Origin[:]); seen[h] {
+			r.Twice++
+			continue
+		} else {
+			seen[h] = true
+			r.Proven++
+		}
+		obs = append(obs, o)
+	}
+	return obs
 }
 
 // writeBare writes receipts in an order that says nothing.
-func writeBare(dir string, all []*steer.Receipt) error {
+func writeBare(dir string, all []givenReceipt) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -195,7 +239,15 @@ func writeBare(dir string, all []*steer.Receipt) error {
 		}
 		all[i], all[j.Int64()] = all[j.Int64()], all[i]
 	}
+	seen := map[[32]byte]bool{}
 	for _, r := range all {
+		if r.Proof != nil {
+			h := sha256.Sum256(r.Proof.Origin[:])
+			if seen[h] {
+				continue // without its proof nobody could tell that it is the same one
+			}
+			seen[h] = true
+		}
 		if err := k.write(r.Bare()); err != nil {
 			return err
 		}
@@ -238,6 +290,7 @@ type pooledReport struct {
 	Bare      int           `json:"bare"`
 	Twice     int           `json:"given_twice"`
 	Elsewhere int           `json:"of_other_epochs"`
+	LeftOut   []leftOut     `json:"left_out"` // files that are no receipts, or false ones
 	ChiSquare float64       `json:"chi_square"`
 	Freedom   int           `json:"degrees_of_freedom"`
 	P         float64       `json:"p"`
@@ -288,11 +341,14 @@ func (r *pooledReport) fill(p *steer.Pooled) {
 
 func (r *pooledReport) text(w io.Writer) error {
 	verdict := "nothing shown"
-	if r.Steered {
+	switch {
+	case r.Proven+r.Bare == 0:
+		verdict = "NOTHING JUDGED"
+	case r.Steered:
 		verdict = "STEERING SHOWN"
 	}
 	fmt.Fprintf(w, "verdict    %s\nrequests   %d: %d answered, %d failed, %d answered against the draw\n", verdict, r.Requests, r.Answered, r.Failed, r.Against)
-	fmt.Fprintf(w, "receipts   %d with proof, %d without, %d given twice, %d of epochs that were not given\n", r.Proven, r.Bare, r.Twice, r.Elsewhere)
+	fmt.Fprintf(w, "receipts   %d with proof, %d without, %d given twice, %d of epochs that were not given, %d left out as false\n", r.Proven, r.Bare, r.Twice, r.Elsewhere, len(r.LeftOut))
 	fmt.Fprintf(w, "answers    chi-square %.1f with %d degrees of freedom, p %.2g\nfailures   at more nodes than can be down: p %.2g\n\n", r.ChiSquare, r.Freedom, r.P, r.Spread)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "node\tdrawn\tfirst\tmissed\tanswers\texpected\tp favoured\tp avoided\tmisses before it\texpected\tp\t")

@@ -104,6 +104,27 @@ func TestReceipts(t *testing.T) {
 	if _, code := audit(noise, "--evidence", saved); code != cli.ExitMalformed {
 		t.Errorf("noise: exit %d", code)
 	}
+	t.Run("RT-03 a spoiled receipt is no veto", func(t *testing.T) {
+		forged := write("forged", func(r *steer.Receipt) { // of a request whose true receipt comes later
+			r.IDs = [][32]byte{r.IDs[1], r.IDs[0], r.IDs[2]}
+			r.Position, r.Proof.Busy = 0, nil
+		})
+		out, stderr, code, _ := run(t, command(w), "", append([]string{"audit", "receipts", "--evidence", saved, forged, noise}, all...)...)
+		if code != cli.ExitOK || !strings.Contains(out, "4 with proof") || !strings.Contains(out, "2 left out as false") || !strings.Contains(stderr, "forged") || !strings.Contains(stderr, "noise") {
+			t.Errorf("exit %d\n%s\n%s", code, out, stderr)
+		}
+		skipped := write("skipped", func(r *steer.Receipt) { r.Outcome = steer.Skipped })
+		if out, code := audit(forged, skipped, "--evidence", saved); code != cli.ExitRefused || !strings.Contains(out, "STEERING SHOWN") {
+			t.Errorf("a forged one hides what another shows: exit %d\n%s", code, out)
+		}
+	})
+	t.Run("RT-03 nothing judged is not nothing shown", func(t *testing.T) {
+		later := write("later", func(r *steer.Receipt) { r.Epoch++ })
+		out, code := audit(later, "--evidence", saved)
+		if code != 20 || strings.Contains(out, "nothing shown") || !strings.Contains(out, "NOTHING JUDGED") {
+			t.Errorf("exit %d\n%s", code, out)
+		}
+	})
 	if _, code := audit(all[0]); code != cli.ExitUsage {
 		t.Errorf("without evidence: exit %d", code)
 	}
