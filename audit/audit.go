@@ -116,8 +116,18 @@ type Auditor struct {
 	refused   map[string]bool        // releases that records of this step tell of
 }
 
-// Open opens the state in a folder, or begins one.
-func Open(cfg Config) (*Auditor, error) {
+// Open opens the state in a folder, or begins one. One process at a time may have it
+// open, until [Auditor.Close].
+func Open(cfg Config) (*Auditor, error) { return open(cfg, true) }
+
+// Read opens a folder to read what is there, which another process may have open. It
+// is not for [Auditor.Step].
+func Read(cfg Config) (*Auditor, error) { return open(cfg, false) }
+
+// Close lets another process open the folder.
+func (a *Auditor) Close() error { return a.store.close() }
+
+func open(cfg Config, writes bool) (_ *Auditor, err error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Trust.Validate(); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
@@ -125,10 +135,15 @@ func Open(cfg Config) (*Auditor, error) {
 	if len(cfg.Mirrors) == 0 || cfg.Dir == "" {
 		return nil, errors.New("audit: no mirror or no folder for the state")
 	}
-	s, st, err := openStore(cfg.Dir)
+	s, st, err := openStore(cfg.Dir, writes)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
 	a := &Auditor{cfg: cfg, store: s, state: st, views: map[uint64]*roster.View{}}
 	if st == nil {
 		a.state = newState(cfg.Trust.Origin)
@@ -162,6 +177,9 @@ func (a *Auditor) judges() {
 // tells what it found. An error says why it could not go as far as the log; what
 // it did until then is kept, and conditions are told all the same.
 func (a *Auditor) Step(ctx context.Context) error {
+	if a.store.lock == nil {
+		return &aheadError{errors.New("audit: the folder is open for reading")}
+	}
 	a.failed, a.refused = nil, map[string]bool{}
 	a.settings()
 	looks := a.poll(ctx)

@@ -326,6 +326,9 @@ func newRig(t testing.TB, k *testKeys, mirrors ...*fakeMirror) *rig {
 // open opens the auditor anew, as after a crash.
 func (r *rig) open() *rig {
 	r.t.Helper()
+	if r.a != nil {
+		r.a.Close()
+	}
 	a, err := Open(r.cfg)
 	if err != nil {
 		r.t.Fatal(err)

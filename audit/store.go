@@ -54,6 +54,7 @@ const (
 //
 //	state.json      a [State]
 //	epochs/<n>      records of epochs n*1024 to n*1024+1023, one line each
+//	lock            held by the one process that writes
 //	evidence/<id>   what proves a fork, written before the alarm about it
 //
 // Records are durable before the state that counts them. What is in a segment at
@@ -63,15 +64,28 @@ type store struct {
 	dir   string
 	write func(path string, data []byte, perm fs.FileMode) error // replaced in failure tests
 
+	lock *os.File // nil of one that only reads
+
 	tail    uint64 // segment held in memory
 	records []EpochRecord
 }
 
 // openStore opens or makes a folder. The state is nil where there is none yet.
-func openStore(dir string) (*store, *State, error) {
+// Whoever writes has it for himself: two would each count what the other found.
+func openStore(dir string, writes bool) (_ *store, _ *State, err error) {
 	s := &store{dir: dir, write: durable.WriteFile}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
 	for _, d := range []string{dir, s.path("epochs"), s.path("evidence")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, nil, fmt.Errorf("audit state: %w", err)
+		}
+	}
+	if writes {
+		if s.lock, err = durable.Lock(s.path("lock")); err != nil {
 			return nil, nil, fmt.Errorf("audit state: %w", err)
 		}
 	}
@@ -94,6 +108,13 @@ func openStore(dir string) (*store, *State, error) {
 		return nil, nil, fmt.Errorf("audit state: %s has %d records, the state counts %d; move the folder away to audit anew", s.segmentPath(s.tail), len(s.records), want)
 	}
 	return s, st, nil
+}
+
+func (s *store) close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
 }
 
 func (s *store) path(name string) string { return filepath.Join(s.dir, name) }

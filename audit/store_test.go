@@ -157,3 +157,43 @@ func FuzzParseState(f *testing.F) {
 		newReader(s)
 	})
 }
+
+// TestOneProcessForEachFolder: a second auditor would count what the first one found
+// and write over it. Whoever reads may do so meanwhile.
+func TestOneProcessForEachFolder(t *testing.T) {
+	k := newKeys(t)
+	m1, m2 := pair(k, chain(t, 3, nil))
+	r := newRig(t, k, m1, m2)
+	r.mustStep()
+	if a, err := Open(r.cfg); err == nil {
+		t.Error("opened twice")
+		a.Close()
+	}
+	a, err := Read(r.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Recorded(func(Alarm) {}); err != nil {
+		t.Error(err)
+	}
+	if err := a.Step(t.Context()); err == nil {
+		t.Error("a reader looked")
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := r.a.Close(); err != nil {
+		t.Error(err)
+	}
+	other := r.cfg
+	other.Trust.Origin = "other.invalid"
+	for range 2 { // what is refused holds nothing
+		if _, err := Open(other); err == nil {
+			t.Error("opened")
+		}
+	}
+	if a, err = Open(r.cfg); err != nil {
+		t.Fatal(err)
+	}
+	a.Close()
+}

@@ -277,6 +277,7 @@ func (e *env) runAudit(cmd *cobra.Command, f *auditFlags) error {
 	if err != nil {
 		return err
 	}
+	defer a.Close()
 	err = a.Step(cmd.Context())
 	if cmd.Context().Err() != nil {
 		return cmd.Context().Err()
@@ -320,6 +321,7 @@ func (f *auditFlags) follow(cmd *cobra.Command, cfg audit.Config, failOn audit.S
 	if err != nil {
 		return err
 	}
+	defer a.Close()
 	err = a.Watch(ctx)
 	cancel()
 	wg.Wait()
@@ -403,10 +405,11 @@ func listAlarms(cmd *cobra.Command, cfg audit.Config, asJSON bool) error {
 	if _, err := os.Stat(cfg.Dir); err != nil {
 		return fmt.Errorf("audit: nothing was audited yet: %w", err)
 	}
-	a, err := audit.Open(cfg)
+	a, err := audit.Read(cfg) // beside one that watches
 	if err != nil {
 		return err
 	}
+	defer a.Close()
 	var werr error
 	err = a.Recorded(func(x audit.Alarm) {
 		if werr != nil {

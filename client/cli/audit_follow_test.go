@@ -159,6 +159,14 @@ func TestAuditFollowExitCodes(t *testing.T) {
 			t.Errorf("%d %v", code, err)
 		}
 	})
+	t.Run("1 one of two is silent", func(t *testing.T) {
+		a := newAudited(t, nil)
+		a.urls = []string{a.urls[0], "http://127.0.0.1:1"}
+		stdout, _, code, err := a.run()
+		if code != 1 || strings.Contains(stdout, "clean") || !strings.Contains(stdout, "1 of 2 mirrors answered") {
+			t.Errorf("%d %v\n%s", code, err, stdout)
+		}
+	})
 	t.Run("2", func(t *testing.T) {
 		a := newAudited(t, nil)
 		for _, args := range [][]string{{"--once", "--watch"}, {"--fail-on", "none"}, {"--metrics", "x"}, {"--mirror", "x"}, {"--packs", "0"}, {"--own", "no such file"}} {

@@ -5,8 +5,9 @@
 // or the new, and so that a returned nil means the bytes are on disk.
 //
 // The sequence is: create a temporary file in the target's folder, write,
-// fsync, close, rename (or link), fsync the folder. It does not lock: two
-// writers of one path are the caller's mistake.
+// fsync, close, rename (or link), fsync the folder. Writing does not lock: two
+// writers of one path are the caller's mistake, and [Lock] is how callers keep a
+// second process out of a folder.
 package durable
 
 import (

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/transparency-dev/tessera"
@@ -95,7 +94,7 @@ func start(cfg Config) (*Log, error) {
 		l.write = durable.WriteFile
 	}
 	var err error
-	if l.lock, err = lock(filepath.Join(cfg.Dir, lockFile)); err != nil {
+	if l.lock, err = durable.Lock(filepath.Join(cfg.Dir, lockFile)); err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -134,19 +133,6 @@ func internalSigner(origin string) (note.Signer, error) {
 		return nil, err
 	}
 	return note.NewSigner(skey)
-}
-
-// lock makes sure that one process appends. The system drops it with the
-// process.
-func lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: the log is open elsewhere: %w", path, err), f.Close())
-	}
-	return f, nil
 }
 
 // Check compares what is there with what was signed, and the leaves that have

@@ -84,7 +84,7 @@ func OpenFileStore(dir string) (*FileStore, error) {
 			return nil, fmt.Errorf("witness store: %s is no directory", filepath.Join(dir, sub))
 		}
 	}
-	f, err := lockFile(filepath.Join(dir, "lock"))
+	f, err := durable.Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("witness store: %w", err)
 	}
