@@ -25,7 +25,6 @@ import (
 // Create makes an empty log in cfg.Dir, which must not exist or be empty. It
 // appears as a whole or not at all.
 func Create(cfg Config) (err error) {
-	quiet()
 	if cfg.Signer == nil {
 		return errors.New("create log: no signer")
 	}
@@ -62,7 +61,6 @@ func Create(cfg Config) (err error) {
 // only witnesses and readers who saw the newer log can tell. An error that is
 // [fs.ErrNotExist] means that no log is there.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
-	quiet()
 	if cfg.Signer == nil {
 		return nil, errors.New("open log: no signer")
 	}
