@@ -160,7 +160,7 @@ func (s *signatures) compare(t *testing.T, dir string) {
 
 func newKillDir(t *testing.T) string {
 	dir := t.TempDir()
-	if err := Create(filepath.Join(dir, "w"), myName); err != nil {
+	if err := Create(filepath.Join(dir, "w"), myName, origin); err != nil {
 		t.Fatal(err)
 	}
 	return dir
