@@ -168,7 +168,11 @@ func again(t *testing.T, l *labProcess, role, seat string) {
 	if m == nil {
 		t.Fatalf("%s names no port", file)
 	}
+	// Meanwhile another program's connection may have been given the port.
 	ln, err := net.Listen("tcp", string(m[1]))
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); ln, err = net.Listen("tcp", string(m[1])) {
+		time.Sleep(50 * time.Millisecond)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

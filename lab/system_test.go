@@ -404,11 +404,11 @@ func afterNodeDeath(t *testing.T, l *labProcess) {
 	}
 }
 
-// TestEpochsRotateUnderLoad has epochs of four seconds: what turns under a
+// TestEpochsRotateUnderLoad has epochs of eight seconds: what turns under a
 // request is tried again by the client, and the application sees no error.
 func TestEpochsRotateUnderLoad(t *testing.T) {
 	engine := newFakeEngine(t, "a", "b")
-	l := startLab(t, "--engine", engine.URL, "--epoch", "4s", "--shaping", "off")
+	l := startLab(t, "--engine", engine.URL, "--epoch", "8s", "--shaping", "off")
 	epoch := func() uint64 {
 		var r struct{ Epoch uint64 }
 		if err := json.Unmarshal([]byte(get(t, l.ready.Control+"/report")), &r); err != nil {
@@ -420,7 +420,7 @@ func TestEpochsRotateUnderLoad(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	first := epoch()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(20 * time.Second)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	total, failed := 0, map[string]int{}
@@ -441,7 +441,7 @@ func TestEpochsRotateUnderLoad(t *testing.T) {
 	turned := epoch() - first
 	t.Logf("%d requests over %d turns of the epoch", total, turned)
 	if turned < 2 {
-		t.Errorf("%d turns of the epoch in ten seconds", turned)
+		t.Errorf("%d turns of the epoch in twenty seconds", turned)
 	}
 	if len(failed) > 0 || total < 100 {
 		t.Errorf("of %d requests failed: %v", total, failed)
