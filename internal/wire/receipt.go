@@ -45,11 +45,8 @@ func (a Ask) String() string {
 // ParseAsk parses the value of the header field [AskHeader].
 func ParseAsk(s string) (Ask, error) {
 	var b [askSize]byte
-	if len(s) != base64.RawURLEncoding.EncodedLen(askSize) {
-		return Ask{}, ErrMalformed
-	}
-	if n, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(s)); err != nil || n != askSize {
-		return Ask{}, ErrMalformed
+	if err := decodeExact(b[:], s); err != nil {
+		return Ask{}, err
 	}
 	a := Ask{Epoch: binary.BigEndian.Uint64(b[32:]), Index: b[40], Attempt: b[41]}
 	copy(a.HeaderHash[:], b[:])

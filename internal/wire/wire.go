@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wire holds the routing protocol's own bytes: the routing block, busy
-// receipts, the route record, what a router asks a node, and the public draw.
+// receipts, the route record, what a router asks a node, the public draw, and
+// what a payment adds to them: spend, ticket, usage and change.
 //
 // It parses, prints, signs and verifies; it does not dial, log, read a clock
-// or draw randomness. The specification is docs/spec/routing.md. Every Parse
-// accepts one spelling of a value and refuses all others.
+// or draw randomness. The specifications are docs/spec/routing.md and
+// docs/spec/payment.md. Every Parse accepts one spelling of a value and refuses
+// all others.
 package wire
 
 import (
@@ -25,8 +27,8 @@ const (
 
 // Sizes and bounds of the protocol.
 const (
-	// RoutingBlockSize is the size of every routing block, in bytes. The area
-	// after the fields is zero until payments use it.
+	// RoutingBlockSize is the size of every routing block, in bytes, whatever
+	// is paid.
 	RoutingBlockSize = 1024
 	// BusyReceiptSize is the size of a busy receipt, in bytes.
 	BusyReceiptSize = 32 + 32 + 8 + 1 + 1 + 64
@@ -40,8 +42,11 @@ const (
 	version = 1
 )
 
-// PaymentNone is the payment mode without tickets and coins.
-const PaymentNone = 0
+// Payment modes, as numbered in statements.
+const (
+	PaymentNone  uint8 = 0 // neither tickets nor coins
+	PaymentCoins uint8 = 1
+)
 
 // ErrMalformed is the one error of every Parse in this package.
 var ErrMalformed = errors.New("wire: malformed message")
@@ -51,21 +56,29 @@ var ErrMalformed = errors.New("wire: malformed message")
 //
 //	struct {
 //	    uint8  version = 1;
-//	    uint8  payment;        /* 0: none */
+//	    uint8  payment;        /* 0: none, 1: coins */
 //	    uint64 epoch;
 //	    uint8  attempt;        /* 0..2 */
 //	    opaque origin[32];     /* header hash of attempt 0; zero in attempt 0 */
-//	    opaque zero[981];      /* the payment's area, zero in mode none */
+//	    Spend  spend;          /* zero in mode none */
+//	    opaque zero[530];
 //	} RoutingBlock;            /* 1024 bytes */
 type RoutingBlock struct {
-	Payment uint8    // only [PaymentNone] exists
+	Payment uint8    // [PaymentNone] or [PaymentCoins]
 	Epoch   uint64   // the epoch whose keys the request is sealed to
 	Attempt uint8    // how often this draw was tried before
 	Origin  [32]byte // header hash of the first attempt; zero in the first
+	Spend   Spend    // what pays; zero in mode none
 }
 
 func (r *RoutingBlock) valid() bool {
-	return r.Payment == PaymentNone && r.Attempt < MaxAttempts && (r.Attempt == 0) == (r.Origin == [32]byte{})
+	switch {
+	case r.Attempt >= MaxAttempts, (r.Attempt == 0) != (r.Origin == [32]byte{}):
+		return false
+	case r.Payment == PaymentNone:
+		return r.Spend == Spend{}
+	}
+	return r.Payment == PaymentCoins && r.Spend.valid()
 }
 
 // DrawnOver is the header hash that the order of candidates is drawn over: the
@@ -89,15 +102,17 @@ func (r RoutingBlock) Append(b []byte) []byte {
 	b = append(b, version, r.Payment)
 	b = binary.BigEndian.AppendUint64(b, r.Epoch)
 	b = append(append(b, r.Attempt), r.Origin[:]...)
+	b = r.Spend.append(b)
 	return append(b, zeros[:RoutingBlockSize-(len(b)-n)]...)
 }
 
 // ParseRoutingBlock parses exactly one block.
 func ParseRoutingBlock(b []byte) (RoutingBlock, error) {
-	if len(b) != RoutingBlockSize || b[0] != version || !isZero(b[43:]) {
+	if len(b) != RoutingBlockSize || b[0] != version || !isZero(b[43+spendSize:]) {
 		return RoutingBlock{}, ErrMalformed
 	}
 	r := RoutingBlock{Payment: b[1], Epoch: binary.BigEndian.Uint64(b[2:]), Attempt: b[10], Origin: [32]byte(b[11:])}
+	r.Spend.parse(b[43:])
 	if !r.valid() {
 		return RoutingBlock{}, ErrMalformed
 	}

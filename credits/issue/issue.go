@@ -1,0 +1,124 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package issue holds a bank's private keys of one keyset and the arithmetic
+// done with them: evaluating blinded elements with a proof, and recomputing the
+// output of a token that is spent (RFC 9497, VOPRF mode, on circl).
+//
+// It decides nothing: what may be issued, and whether a token was spent, is for
+// credits/redeem and the bank.
+package issue
+
+import (
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cloudflare/circl/oprf"
+
+	"github.com/sotto-project/sotto/credits"
+)
+
+var (
+	// ErrElement: something that is no blinded element (`credit.sig`).
+	ErrElement = errors.New("issue: no blinded element")
+	// ErrClass: no such denomination (`credit.class`).
+	ErrClass = errors.New("issue: no such denomination")
+)
+
+// Keys are the private keys of one keyset. They are safe for concurrent use.
+type Keys struct {
+	set     *credits.Keyset
+	servers map[uint8]oprf.VerifiableServer
+	private map[uint8]*oprf.PrivateKey
+}
+
+// Generate draws keys for the denominations given, ascending, and returns them
+// with their keyset; template says everything but the keys.
+func Generate(random io.Reader, template credits.Keyset, exponents []uint8) (*Keys, error) {
+	var private []*oprf.PrivateKey
+	for range exponents {
+		k, err := oprf.GenerateKey(credits.Suite, random)
+		if err != nil {
+			return nil, fmt.Errorf("issue: generate: %v", err)
+		}
+		private = append(private, k)
+	}
+	return assemble(template, exponents, private)
+}
+
+func assemble(template credits.Keyset, exponents []uint8, private []*oprf.PrivateKey) (*Keys, error) {
+	k := &Keys{servers: map[uint8]oprf.VerifiableServer{}, private: map[uint8]*oprf.PrivateKey{}}
+	template.Keys = nil
+	for i, e := range exponents {
+		// Public computes on its first call, without a lock: here, before anybody else sees it.
+		public, err := private[i].Public().MarshalBinary()
+		if err != nil || len(public) != 32 {
+			return nil, fmt.Errorf("issue: public key of exponent %d", e)
+		}
+		template.Keys = append(template.Keys, credits.Key{Exponent: e, Element: [32]byte(public)})
+		k.private[e] = private[i]
+		k.servers[e] = oprf.NewVerifiableServer(credits.Suite, private[i])
+	}
+	var err error
+	k.set, err = credits.NewKeyset(template)
+	return k, err
+}
+
+// Keyset is the public side.
+func (k *Keys) Keyset() *credits.Keyset { return k.set }
+
+// Evaluate evaluates blinded elements with the key of one denomination, with
+// one proof over all of them.
+func (k *Keys) Evaluate(exponent uint8, blinded [][32]byte) (elements [][32]byte, proof [64]byte, err error) {
+	server, ok := k.servers[exponent]
+	if !ok {
+		return nil, proof, ErrClass
+	}
+	request := &oprf.EvaluationRequest{}
+	for _, b := range blinded {
+		x, err := credits.ParseElement(b)
+		if err != nil {
+			return nil, proof, ErrElement
+		}
+		request.Elements = append(request.Elements, x)
+	}
+	evaluation, err := server.Evaluate(request)
+	if err != nil {
+		return nil, proof, ErrElement
+	}
+	for _, x := range evaluation.Elements {
+		enc, err := x.MarshalBinaryCompress()
+		if err != nil {
+			return nil, proof, ErrElement
+		}
+		elements = append(elements, [32]byte(enc))
+	}
+	enc, err := evaluation.Proof.MarshalBinary()
+	if err != nil || len(enc) != len(proof) {
+		return nil, proof, ErrElement
+	}
+	return elements, [64]byte(enc), nil
+}
+
+// Output recomputes the output of the token with the given nonce.
+func (k *Keys) Output(exponent uint8, nonce [32]byte) ([]byte, error) {
+	server, ok := k.servers[exponent]
+	if !ok {
+		return nil, ErrClass
+	}
+	return server.FullEvaluate(credits.Input(k.set.ID(), nonce))
+}
+
+// Verify reports whether mac was made with the token's output by the rule that
+// computes it: [credits.SpendMAC] or [credits.SwapMAC].
+func (k *Keys) Verify(exponent uint8, nonce, mac [32]byte, rule func(output []byte) [32]byte) bool {
+	out, err := k.Output(exponent, nonce)
+	if err != nil {
+		return false
+	}
+	defer clear(out)
+	want := rule(out)
+	return hmac.Equal(mac[:], want[:])
+}
