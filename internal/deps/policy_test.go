@@ -135,6 +135,13 @@ var may = map[string][]string{
 	// The relay knows nothing.
 	"relay": {"internal/httpx"},
 
+	// Money. What everybody agrees on, the client's side of the arithmetic and the
+	// bank's are three packages, so that a wallet cannot mint and a bank cannot hold
+	// a seed.
+	"credits":       {"internal/wire"},
+	"credits/blind": {"credits", "internal/redact", "internal/wire"},
+	"credits/issue": {"credits"},
+
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
 
@@ -228,6 +235,21 @@ var never = []ban{
 		"who reads a log has nothing of what writes one",
 	},
 	{
+		[]string{"router", "computenode", "relay", "ohttp/gateway", "transparency/publish"},
+		[]string{"credits", "credits/blind", "credits/issue"},
+		"who routes, runs or lists carries money past and can neither make nor judge it",
+	},
+	{
+		[]string{"client", "client/cli", "cmd/sotto", "credits/blind"},
+		[]string{"credits/issue"},
+		"a client makes no money",
+	},
+	{
+		[]string{"credits/issue"},
+		[]string{"credits/blind"},
+		"a bank holds no wallet's seed",
+	},
+	{
 		[]string{"client", "client/cli", "cmd/sotto"},
 		[]string{"hpke/recipient", "router", "computenode", "ohttp/gateway", "attestation/collect", "attestation/fetch", "transparency/publish"},
 		"a client holds no key that opens requests and asks no vendor or device about a chip",
@@ -276,6 +298,10 @@ var only = map[string][]string{
 	// What cosigners sign with; verifying goes through formats/note.
 	"filippo.io/mldsa": {"transparency"},
 
+	// The arithmetic of coins.
+	"github.com/cloudflare/circl/group":   {"credits/..."},
+	"github.com/cloudflare/circl/oprf":    {"credits/..."},
+	"github.com/cloudflare/circl/zk/dleq": {"credits/..."},
 	"github.com/fxamacker/cbor/v2":        {"attestation/internal/nitro", "attestation/attestationtest/fakenitro"},
 	"golang.org/x/crypto/ocsp":            {"attestation/fetch", "attestation/internal/nvidia", "attestation/attestationtest/fakegpu"},
 	"golang.org/x/crypto/cryptobyte/asn1": {"attestation/internal/..."},
@@ -323,7 +349,7 @@ var only = map[string][]string{
 	"github.com/transparency-dev/tessera/storage/posix": {"transparency/log"},
 	"go.yaml.in/yaml/v3":                   {"internal/config", "lab"},
 	"golang.org/x/crypto/chacha20poly1305": {"hpke/internal/stream", "ohttp/internal/stream"},
-	"golang.org/x/crypto/cryptobyte":       {"attestation/evidence", "attestation/internal/...", "ohttp/...", "transparency/..."},
+	"golang.org/x/crypto/cryptobyte":       {"attestation/evidence", "attestation/internal/...", "credits/...", "ohttp/...", "transparency/..."},
 	"golang.org/x/mod/sumdb/note":          {"transparency", "transparency/log", "transparency/release/releasetest"},
 	"golang.org/x/mod/sumdb/tlog":          {"lab", "transparency", "transparency/bundle", "transparency/fork", "transparency/log", "transparency/release/releasetest", "transparency/tiles"},
 	"golang.org/x/sync/errgroup":           {"lab", "cmd/..."},
