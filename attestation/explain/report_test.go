@@ -34,7 +34,7 @@ func report() *attestation.Report {
 		}
 		r.Steps = append(r.Steps, s)
 	}
-	step("policy", "", "1 images, platforms [snp]", "", attestation.Stated)
+	step("policy", "", "images 1, platforms [snp]", "", attestation.Stated)
 	step("platform", "one of [snp]", "snp", "", attestation.Stated)
 	step("tpm.ak", "", "restricted ECDSA P-256", "", attestation.Attested)
 	step("tpm.quote", "SHA-256 PCRs [0 2 4 7 9 10 11 12 13] over 7d0c41f29b3ae856..", "equal", "", attestation.Attested)
