@@ -280,6 +280,9 @@ func first(r *attestation.Report) string {
 	if gaps := r.Gaps(); len(gaps) > 0 {
 		return clean(gaps[0])
 	}
+	if verdictOf(r) == attestation.NotChecked {
+		return "nothing was judged"
+	}
 	return "nothing open"
 }
 
