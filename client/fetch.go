@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,9 +26,6 @@ import (
 	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
-
-// maxPack bounds what a client reads as a pack or a freshness list, in bytes.
-const maxPack = 64 << 20
 
 // current returns a world that may be sealed against now: its epoch has not
 // ended and its freshness is young enough. It fetches a new one otherwise.
@@ -521,6 +519,15 @@ type query struct {
 	size    int64 // of the outer message, padded; 0: no padding
 }
 
+// bound is the most bytes that a client reads as the answer to a query: of a pack,
+// what its maker may print.
+func (q *query) bound() int64 {
+	if strings.HasPrefix(q.head.Path, "/v1/pack/") {
+		return statement.MaxPackSize
+	}
+	return statement.MaxFreshnessSize
+}
+
 func (q *query) streams() bool { return false }
 
 func (q *query) produce(outer *encap.Request) error {
@@ -586,12 +593,12 @@ func (c *Client) query(ctx context.Context, w *world, q *query, watch *watch) ([
 	if err := a.head(); err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(watched{a.msg.Body(), watch}, maxPack+1))
+	b, err := io.ReadAll(io.LimitReader(watched{a.msg.Body(), watch}, q.bound()+1))
 	if err != nil {
 		return nil, streamError(err)
 	}
-	if len(b) > maxPack {
-		return nil, refuse("att.size", "%s: more than %d bytes", q.head.Path, maxPack)
+	if int64(len(b)) > q.bound() {
+		return nil, refuse("att.size", "%s: more than %d bytes", q.head.Path, q.bound())
 	}
 	return b, atEnd(a.chunks)
 }

@@ -61,10 +61,11 @@ type Config struct {
 	Engine EngineConfig `yaml:"engine"`
 
 	// Epoch is how long an epoch lasts, Lead how long before its start its key
-	// is asked for, Grace how long after its end its key is kept. A key is
-	// erased Lead + Epoch + Grace after it was made at the latest, and Lead +
-	// Grace after the next one was. Defaults 1h, Epoch/6, 15m (Epoch/4 if that
-	// is less).
+	// is asked for, both as at the publisher, Grace how long after its end its key
+	// is kept. A key is erased Lead + Epoch + Grace after it was made at the
+	// latest, and Lead + Grace after the next one was; a publisher lists no node
+	// that would erase one before its epoch ends. Defaults 1h, Epoch/6, 15m
+	// (Epoch/4 if that is less).
 	Epoch time.Duration `yaml:"epoch"`
 	Lead  time.Duration `yaml:"lead"`
 	Grace time.Duration `yaml:"grace"`

@@ -186,6 +186,9 @@ func (r *Router) unpack(ctx context.Context, e, before *epoch) error {
 	if p.Epoch != e.statement.Epoch {
 		return fmt.Errorf("router: pack: of epoch %d, want %d", p.Epoch, e.statement.Epoch)
 	}
+	if err := p.Bounded(e.statement); err != nil {
+		return fmt.Errorf("router: pack: %w", err)
+	}
 	for _, n := range e.statement.Nodes {
 		rec, _, err := p.Node(n)
 		if err != nil {
