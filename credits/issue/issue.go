@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cloudflare/circl/oprf"
 
@@ -27,6 +28,8 @@ var (
 	ErrClass = errors.New("issue: no such denomination")
 )
 
+const keyInfo = "sotto coin key v1"
+
 // Keys are the private keys of one keyset. They are safe for concurrent use.
 type Keys struct {
 	set     *credits.Keyset
@@ -39,7 +42,14 @@ type Keys struct {
 func Generate(random io.Reader, template credits.Keyset, exponents []uint8) (*Keys, error) {
 	var private []*oprf.PrivateKey
 	for range exponents {
-		k, err := oprf.GenerateKey(credits.Suite, random)
+		// Not oprf.GenerateKey, which for this group does not read what it is given:
+		// RFC 9497, Section 3.2.1, from a seed that was read.
+		var seed [32]byte
+		if _, err := io.ReadFull(random, seed[:]); err != nil {
+			return nil, fmt.Errorf("issue: generate: %v", err)
+		}
+		k, err := oprf.DeriveKey(credits.Suite, oprf.VerifiableMode, seed[:], []byte(keyInfo))
+		clear(seed[:])
 		if err != nil {
 			return nil, fmt.Errorf("issue: generate: %v", err)
 		}
@@ -52,6 +62,9 @@ func assemble(template credits.Keyset, exponents []uint8, private []*oprf.Privat
 	k := &Keys{servers: map[uint8]oprf.VerifiableServer{}, private: map[uint8]*oprf.PrivateKey{}}
 	template.Keys = nil
 	for i, e := range exponents {
+		if scalar, err := private[i].MarshalBinary(); err != nil || isOne(scalar) {
+			return nil, ErrWeak // evaluating with one changes nothing: outputs could be had from blanks
+		}
 		// Public computes on its first call, without a lock: here, before anybody else sees it.
 		public, err := private[i].Public().MarshalBinary()
 		if err != nil || len(public) != 32 {
@@ -61,10 +74,22 @@ func assemble(template credits.Keyset, exponents []uint8, private []*oprf.Privat
 		k.private[e] = private[i]
 		k.servers[e] = oprf.NewVerifiableServer(credits.Suite, private[i])
 	}
-	var err error
-	k.set, err = credits.NewKeyset(template)
-	return k, err
+	set, err := credits.NewKeyset(template)
+	if err != nil {
+		return nil, err
+	}
+	k.set = set
+	return k, nil
 }
+
+// isOne reports whether a scalar, little-endian, is 1. Zero has no encoding that
+// circl takes, and its public key, the identity, is no element of a keyset.
+func isOne(b []byte) bool {
+	return len(b) > 0 && b[0] == 1 && !slices.ContainsFunc(b[1:], func(v byte) bool { return v != 0 })
+}
+
+// String names the keyset: keys do not print.
+func (k *Keys) String() string { id := k.set.ID(); return fmt.Sprintf("keys of keyset %x", id[:8]) }
 
 // Keyset is the public side.
 func (k *Keys) Keyset() *credits.Keyset { return k.set }
