@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cloudflare/circl/oprf"
 
@@ -52,6 +53,9 @@ func assemble(template credits.Keyset, exponents []uint8, private []*oprf.Privat
 	k := &Keys{servers: map[uint8]oprf.VerifiableServer{}, private: map[uint8]*oprf.PrivateKey{}}
 	template.Keys = nil
 	for i, e := range exponents {
+		if scalar, err := private[i].MarshalBinary(); err != nil || isOne(scalar) {
+			return nil, ErrWeak // evaluating with one changes nothing: outputs could be had from blanks
+		}
 		// Public computes on its first call, without a lock: here, before anybody else sees it.
 		public, err := private[i].Public().MarshalBinary()
 		if err != nil || len(public) != 32 {
@@ -65,6 +69,15 @@ func assemble(template credits.Keyset, exponents []uint8, private []*oprf.Privat
 	k.set, err = credits.NewKeyset(template)
 	return k, err
 }
+
+// isOne reports whether a scalar, little-endian, is 1. Zero has no encoding that
+// circl takes, and its public key, the identity, is no element of a keyset.
+func isOne(b []byte) bool {
+	return len(b) > 0 && b[0] == 1 && !slices.ContainsFunc(b[1:], func(v byte) bool { return v != 0 })
+}
+
+// String names the keyset: keys do not print.
+func (k *Keys) String() string { id := k.set.ID(); return fmt.Sprintf("keys of keyset %x", id[:8]) }
 
 // Keyset is the public side.
 func (k *Keys) Keyset() *credits.Keyset { return k.set }

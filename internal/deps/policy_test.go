@@ -140,7 +140,7 @@ var may = map[string][]string{
 	// a seed.
 	"credits":       {"internal/wire"},
 	"credits/blind": {"credits", "internal/redact", "internal/wire"},
-	"credits/issue": {"credits"},
+	"credits/issue": {"credits", "internal/durable", "internal/redact"},
 
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},

@@ -345,8 +345,24 @@ type Minted struct {
 const (
 	// ChangeSize is the size of every change block, in bytes.
 	ChangeSize = 1024
-	mintedSize = 1 + 32 + 64
+	// MintedSize is the size of a minted blank, in bytes.
+	MintedSize = 1 + 32 + 64
 )
+
+// Append appends m to b.
+func (m *Minted) Append(b []byte) []byte {
+	return append(append(append(b, m.Exponent), m.Element[:]...), m.Proof[:]...)
+}
+
+// ParseMinted parses exactly one minted blank. It verifies no proof.
+func ParseMinted(b []byte) (Minted, error) {
+	if len(b) != MintedSize || b[0] > MaxClass {
+		return Minted{}, ErrMalformed
+	}
+	m := Minted{Exponent: b[0]}
+	take(m.Proof[:], take(m.Element[:], b[1:]))
+	return m, nil
+}
 
 func (c *Change) valid() bool {
 	switch {
@@ -376,8 +392,8 @@ func (c *Change) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, c.Generation)
 	b = append(b, c.Keyset[:]...)
 	b = append(c.Usage.Append(b), uint8(len(c.Coins)))
-	for _, m := range c.Coins {
-		b = append(append(append(b, m.Exponent), m.Element[:]...), m.Proof[:]...)
+	for i := range c.Coins {
+		b = c.Coins[i].Append(b)
 	}
 	return append(b, zeros[:ChangeSize-(len(b)-n)]...)
 }
@@ -399,9 +415,11 @@ func ParseChange(b []byte) (*Change, error) {
 	n := int(b[UsageSize])
 	b = b[UsageSize+1:]
 	for range n {
-		m := Minted{Exponent: b[0]}
-		b = take(m.Proof[:], take(m.Element[:], b[1:]))
-		c.Coins = append(c.Coins, m)
+		m, err := ParseMinted(b[:MintedSize])
+		if err != nil {
+			return nil, err
+		}
+		c.Coins, b = append(c.Coins, m), b[MintedSize:]
 	}
 	if !isZero(b) || !c.valid() {
 		return nil, ErrMalformed
