@@ -421,7 +421,7 @@ func (s *Store) Check(ctx context.Context) (*Totals, error) {
 
 // Totals are what [Store.Check] found, in units.
 type Totals struct {
-	Accounts                             int
+	Accounts                            int
 	ToppedUp, Redeemed, Balance, Issued uint64
-	Log                                  Head
+	Log                                 Head
 }
