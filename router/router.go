@@ -28,6 +28,7 @@ import (
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/follow"
 )
 
 // Config is the router's YAML file. The zero Config is refused.
@@ -90,7 +91,7 @@ type Config struct {
 // A Router routes. Make one with [New].
 type Router struct {
 	config    Config
-	publisher *publisher
+	publisher *follow.Publisher
 	nodes     []*node
 	upstream  *http.Transport // to nodes
 	server    http.Handler
@@ -149,7 +150,7 @@ func New(c Config) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("router: publisher_ca: %w", err)
 	}
-	r.publisher = newPublisher(base, httpx.NewTransport(pc))
+	r.publisher = follow.NewPublisher(base, httpx.NewTransport(pc))
 	r.server = httpx.RequirePeer(c.Peers, r.routes())
 	return r, nil
 }
