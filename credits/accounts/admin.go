@@ -22,7 +22,8 @@ const maxKeys = 2
 // Create makes an account with its first API key. note is the operator's own,
 // such as a customer number.
 func (e *Engine) Create(ctx context.Context, who, note string) (a api.Account, key *api.Key, err error) {
-	if _, err := e.View(ctx); err != nil {
+	v, err := e.View(ctx)
+	if err != nil {
 		return a, nil, err
 	}
 	if len(note) > 256 {
@@ -35,7 +36,7 @@ func (e *Engine) Create(ctx context.Context, who, note string) (a api.Account, k
 		return a, nil, err
 	}
 	hash := key.Hash()
-	return a, key, e.store.update(ctx, func(tx *sql.Tx) error {
+	return a, key, e.update(ctx, v, func(tx *sql.Tx) error {
 		if _, err := tx.Exec("INSERT INTO accounts VALUES (?, 0, 0, 0, ?)", a[:], note); err != nil {
 			return storeError(err)
 		}
@@ -61,7 +62,7 @@ func (e *Engine) Rotate(ctx context.Context, who string, a api.Account, overlap 
 		return nil, err
 	}
 	hash := key.Hash()
-	return key, e.store.update(ctx, func(tx *sql.Tx) error {
+	return key, e.update(ctx, v, func(tx *sql.Tx) error {
 		if err := exists(tx, a); err != nil {
 			return err
 		}
@@ -82,14 +83,15 @@ func (e *Engine) Rotate(ctx context.Context, who string, a api.Account, overlap 
 // Freeze stops an account, or lets it go on. One that is frozen can be looked at
 // and paid into.
 func (e *Engine) Freeze(ctx context.Context, who string, a api.Account, frozen bool) error {
-	if _, err := e.View(ctx); err != nil {
+	v, err := e.View(ctx)
+	if err != nil {
 		return err
 	}
 	what := "unfreeze"
 	if frozen {
 		what = "freeze"
 	}
-	return e.store.update(ctx, func(tx *sql.Tx) error {
+	return e.update(ctx, v, func(tx *sql.Tx) error {
 		if err := exists(tx, a); err != nil {
 			return err
 		}
@@ -103,13 +105,14 @@ func (e *Engine) Freeze(ctx context.Context, who string, a api.Account, frozen b
 // Grant sets how many entitlements of a tier an account may have in a mint
 // period.
 func (e *Engine) Grant(ctx context.Context, who string, a api.Account, g api.Entitlement) error {
-	if _, err := e.View(ctx); err != nil {
+	v, err := e.View(ctx)
+	if err != nil {
 		return err
 	}
 	if g.Tier == 0 || g.Tokens > 1<<40 {
 		return errRequest
 	}
-	return e.store.update(ctx, func(tx *sql.Tx) error {
+	return e.update(ctx, v, func(tx *sql.Tx) error {
 		if err := exists(tx, a); err != nil {
 			return err
 		}
@@ -131,7 +134,7 @@ func (e *Engine) TopUp(ctx context.Context, who, event string, a api.Account, un
 		return errRequest
 	}
 	digest := eventDigest(a, units)
-	return e.store.update(ctx, func(tx *sql.Tx) error {
+	return e.update(ctx, v, func(tx *sql.Tx) error {
 		var had []byte
 		switch err := tx.QueryRow("SELECT digest FROM history WHERE event = ?", event).Scan(&had); {
 		case err == nil && string(had) != string(digest[:]):

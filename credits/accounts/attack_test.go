@@ -187,13 +187,7 @@ func TestIssueRefuses(t *testing.T) {
 		for epoch, ok := range map[uint64]bool{10: true, 11: true, 19: true, 20: false} {
 			w := newWorld(t, nil)
 			u := w.user(100)
-			w.reopen()
-			w.clock.set(epoch, 1)
-			if epoch > 11 { // a process that went on
-				w.clock.set(11, 1)
-				u.balance()
-				w.clock.set(epoch, 1)
-			}
+			w.walk(epoch)
 			r, _ := u.want(wire.TokenCoin, 0)
 			s, c, _ := u.ask("POST", "/v1/issue", r)
 			if ok {
@@ -321,9 +315,9 @@ func TestRedeem(t *testing.T) {
 	})
 	t.Run("CT-08", func(t *testing.T) {
 		last, late := redeem(u.account, newID(), w.vouchers(0)...), redeem(u.account, newID(), w.vouchers(0)...)
-		w.clock.set(29, 1)
+		w.walk(29)
 		post(t, "in the last epoch", u, last, 200, "")
-		w.clock.set(30, 1)
+		w.walk(30)
 		post(t, "after it", u, late, 402, "credit.epoch")
 		post(t, "the answer is gone, the history is not", u, last, 409, "credit.request")
 	})

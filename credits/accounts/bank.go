@@ -17,9 +17,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sotto-project/sotto/credits/follow"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/redact"
+	"github.com/sotto-project/sotto/transparency"
 )
 
 // Config is the identified port's YAML file. The zero Config is refused.
@@ -36,8 +36,19 @@ type Config struct {
 	// files are found without a restart.
 	Keys string `yaml:"keys"`
 
-	follow.Config `yaml:",inline"`
-
+	// Publisher is the base of the publisher's public address, as
+	// "https://log.example". Not trusted: every statement is verified.
+	Publisher string `yaml:"publisher"`
+	// PublisherCA names a PEM file of the roots for Publisher's certificate;
+	// the system's when empty.
+	PublisherCA string `yaml:"publisher_ca"`
+	// Trust is the log, and the witnesses, whose statements say which epoch it is,
+	// which keysets there are and which generation counts.
+	Trust transparency.Trust `yaml:"trust"`
+	// Away is how many epochs after the one in which it served last the database
+	// is refused as one that may be an old copy. Default 2, as the specification
+	// has it; more is for the lab, whose epochs are seconds.
+	Away uint64 `yaml:"away"`
 	// Poll is the pause between two looks at the publisher. Default 10s.
 	Poll time.Duration `yaml:"poll"`
 	// Rules are what accounts may have.
@@ -79,14 +90,14 @@ type Provider struct {
 
 // A Bank is the identified port. Make one with [New].
 type Bank struct {
-	config   Config
-	store    *Store
-	keys     *Ring
-	follower *follow.Follower // nil: a Source was given
-	engine   *Engine
-	secret   redact.Secret // of the payment provider; empty: none
-	limits   limiter
-	counts   counts
+	config Config
+	store  *Store
+	keys   *Ring
+	log    *log // nil: a Source was given
+	engine *Engine
+	secret redact.Secret // of the payment provider; empty: none
+	limits limiter
+	counts counts
 
 	public, admin http.Handler
 }
@@ -121,8 +132,11 @@ func (c *Config) defaults() error {
 		}
 	}
 	if c.Source == nil {
-		if err := c.Config.Validate(); err != nil {
-			return fmt.Errorf("accounts: %w", err)
+		if _, err := origin(c.Publisher); err != nil {
+			return err
+		}
+		if err := c.Trust.Validate(); err != nil {
+			return fmt.Errorf("accounts: trust: %w", err)
 		}
 	}
 	return c.Rules.defaults()
@@ -150,17 +164,17 @@ func New(c Config) (*Bank, error) {
 	}
 	source := c.Source
 	if source == nil {
-		f, err := follow.New(c.Config)
+		l, err := newLog(&c)
 		if err != nil {
 			return nil, err
 		}
-		b.follower, source = f, followed{f}
+		b.log, source = l, l
 	}
 	var err error
 	if b.store, err = OpenStore(c.Store); err != nil {
 		return nil, err
 	}
-	if b.engine, err = NewEngine(b.store, source, b.keys, c.Rules); err != nil {
+	if b.engine, err = NewEngine(b.store, source, b.keys, c.Rules, c.Away); err != nil {
 		b.store.Close()
 		return nil, err
 	}
@@ -177,22 +191,11 @@ func (b *Bank) Handler() http.Handler { return b.public }
 // AdminHandler serves administrators; who may ask is judged by their certificates.
 func (b *Bank) AdminHandler() http.Handler { return b.admin }
 
-// followed is the view of the newest statement of the log.
-type followed struct{ f *follow.Follower }
-
-func (s followed) View() (View, error) {
-	e := s.f.Newest()
-	if e == nil || e.Statement.Empty {
-		return View{}, errStarting
-	}
-	return View{e.Statement.Epoch, e.Statement.MintGeneration, e.Set}, nil
-}
-
 // Poll looks at the publisher and at the directory of keys once.
 func (b *Bank) Poll(ctx context.Context) error {
 	var errs []error
-	if b.follower != nil {
-		errs = append(errs, b.follower.Poll(ctx))
+	if b.log != nil {
+		errs = append(errs, b.log.poll(ctx))
 	}
 	errs = append(errs, b.keys.Load())
 	return errors.Join(errs...)

@@ -15,17 +15,6 @@ import (
 	"github.com/sotto-project/sotto/credits/issue"
 )
 
-// A View is what the newest verified statement says about money.
-type View struct {
-	Epoch      uint64
-	Generation uint64
-	Set        *credits.Set
-}
-
-// A Source has the newest verified statement's view. Its errors mean that there
-// is none.
-type Source interface{ View() (View, error) }
-
 // Keys finds the private keys of a keyset. Those who hold keys of a keyset that
 // the statement does not list use none of them.
 type Keys interface {
@@ -135,20 +124,22 @@ type Engine struct {
 	rules  Rules
 	proof  PassProof // nil: no passes
 
-	mu     sync.Mutex // guards served and pruned
-	served uint64     // newest epoch that this process is known to have served in; 0: none
+	away uint64
+	mu   sync.Mutex // one look at the epoch at a time
 
 	// One account's requests run one after the other, so that a copy waits for
 	// the first and costs no arithmetic.
 	lanes [64]sync.Mutex
 }
 
-// NewEngine puts an engine together. rules are checked, and have defaults.
-func NewEngine(store *Store, source Source, keys Keys, rules Rules) (*Engine, error) {
+// NewEngine puts an engine together. rules are checked, and have defaults. A
+// database that served last in an epoch `away` or more before the present one
+// does not serve; 2 is what the specification says.
+func NewEngine(store *Store, source Source, keys Keys, rules Rules, away uint64) (*Engine, error) {
 	if err := rules.defaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{store: store, source: source, keys: keys, rules: rules}
+	e := &Engine{store: store, source: source, keys: keys, rules: rules, away: max(away, 2)}
 	switch {
 	case rules.Passes == 0:
 	case rules.PassProof == "work":
@@ -160,9 +151,9 @@ func NewEngine(store *Store, source Source, keys Keys, rules Rules) (*Engine, er
 }
 
 // View returns the epoch's view if this database may serve under it: the
-// statement names its generation, and it served in the epoch before or later
-// (docs/spec/payment.md, section 8). Otherwise it could be a backup, in which
-// what was spent since is not.
+// statement names its generation, and it served lately (docs/spec/payment.md,
+// section 8). Otherwise it could be a backup, in which what was spent since is
+// not.
 func (e *Engine) View(ctx context.Context) (View, error) {
 	v, err := e.source.View()
 	if err != nil || v.Set == nil || v.Epoch == 0 {
@@ -171,28 +162,33 @@ func (e *Engine) View(ctx context.Context) (View, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	generation, served, err := e.store.generation(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return View{}, err
-	}
-	if generation != v.Generation {
+	case generation != v.Generation, served != 0 && v.Epoch >= served+e.away, v.Epoch < served:
 		return View{}, errGeneration
-	}
-	if e.served == v.Epoch {
+	case served == v.Epoch:
 		return v, nil
-	}
-	// A process that served went on with its own database, whatever epochs its
-	// publisher was away for. One that was just started has to have served lately.
-	if e.served == 0 && served != 0 && served+1 < v.Epoch || v.Epoch < max(served, e.served) {
-		return View{}, errGeneration
 	}
 	if err := e.store.serve(ctx, v.Epoch); err != nil {
 		return View{}, err
 	}
-	if err := e.store.prune(ctx, v.Epoch); err != nil {
-		return View{}, err
-	}
-	e.served = v.Epoch
-	return v, nil
+	return v, e.store.prune(ctx, v.Epoch)
+}
+
+// update is [Store.update] fenced: a process can be behind by any time, and the
+// database may have been given another generation, or be ahead, by then.
+func (e *Engine) update(ctx context.Context, v View, f func(tx *sql.Tx) error) error {
+	return e.store.update(ctx, func(tx *sql.Tx) error {
+		var generation, served uint64
+		if err := tx.QueryRow("SELECT generation, served FROM meta").Scan(&generation, &served); err != nil {
+			return storeError(err)
+		}
+		if generation != v.Generation || served > v.Epoch+1 {
+			return errGeneration
+		}
+		return f(tx)
+	})
 }
 
 func (e *Engine) lane(a api.Account) *sync.Mutex { return &e.lanes[a[0]&63] }

@@ -69,7 +69,7 @@ func (e *Engine) Issue(ctx context.Context, a api.Account, r *api.IssueRequest) 
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %v", err)
 	}
-	err = e.store.update(ctx, func(tx *sql.Tx) error {
+	err = e.update(ctx, v, func(tx *sql.Tx) error {
 		had, err := earlier(tx, a, r.Request, digest) // another process may have been first
 		if err != nil || had != nil {
 			answer = had
@@ -270,7 +270,7 @@ func (e *Engine) Redeem(ctx context.Context, a api.Account, r *api.RedeemRequest
 	if err != nil {
 		return nil, fmt.Errorf("accounts: %v", err)
 	}
-	err = e.store.update(ctx, func(tx *sql.Tx) error {
+	err = e.update(ctx, v, func(tx *sql.Tx) error {
 		had, err := earlier(tx, a, r.Request, digest)
 		if err != nil || had != nil {
 			answer = had

@@ -46,6 +46,17 @@ func (c *clock) set(epoch, generation uint64) {
 	c.view.Epoch, c.view.Generation = epoch, generation
 }
 
+// walk lets epochs pass, in each of which the bank serves.
+func (w *world) walk(epoch uint64) {
+	w.t.Helper()
+	for e := w.clock.view.Epoch + 1; e <= epoch; e++ {
+		w.clock.set(e, 1)
+		if _, _, b := ask(w.bank.Handler(), "GET", "/v1/health", "", nil); into[struct{ State string }](w.t, b).State != "ready" {
+			w.t.Fatalf("epoch %d: %s", e, b)
+		}
+	}
+}
+
 // Sold in epochs 10 to 19, spent until 29.
 func mintAll(t testing.TB, dir string) (keys map[uint8]*issue.Keys, set *credits.Set) {
 	t.Helper()
