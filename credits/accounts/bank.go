@@ -92,7 +92,7 @@ type Provider struct {
 type Bank struct {
 	config Config
 	store  *Store
-	keys   *Ring
+	keys   *issue.Ring
 	log    *log // nil: a Source was given
 	engine *Engine
 	secret redact.Secret // of the payment provider; empty: none
@@ -151,7 +151,7 @@ func New(c Config) (*Bank, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Bank{config: c, keys: NewRing(c.Keys), limits: limiter{rules: c.Rules}}
+	b := &Bank{config: c, keys: issue.NewRing(c.Keys), limits: limiter{rules: c.Rules}}
 	if err := b.keys.Load(); err != nil {
 		return nil, err
 	}

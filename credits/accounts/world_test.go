@@ -74,7 +74,7 @@ func mintAll(t testing.TB, dir string) (keys map[uint8]*issue.Keys, set *credits
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := issue.CreateFile(filepath.Join(dir, fmt.Sprintf("%d%s", k.Type, accounts.KeySuffix)), x); err != nil {
+		if err := issue.CreateFile(filepath.Join(dir, fmt.Sprintf("%d%s", k.Type, issue.KeySuffix)), x); err != nil {
 			t.Fatal(err)
 		}
 		keys[k.Type], sets = x, append(sets, x.Keyset())
