@@ -41,6 +41,12 @@ const (
 	maxKeyset = 1 + 1 + 1 + 1 + maxName + 3*8 + 2 + (MaxExponent+1)*33
 )
 
+// generator is the encoding of the group's generator (RFC 9496, Section 4).
+var generator = [32]byte{
+	0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f,
+	0x58, 0xe3, 0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
+}
+
 // ErrKeyset is the one error of [ParseKeyset].
 var ErrKeyset = errors.New("credits: malformed keyset")
 
@@ -170,9 +176,10 @@ func (k *Keyset) check() error {
 		switch {
 		case x.Exponent > MaxExponent, i > 0 && x.Exponent <= k.Keys[i-1].Exponent:
 			return errors.New("credits: keyset: exponents must be ascending and at most 40")
-		case seen[x.Element] || !Canonical(x.Element):
-			// A key that two denominations share would make cheap coins dear ones.
-			return errors.New("credits: keyset: a key that is repeated, or no canonical element")
+		case seen[x.Element] || x.Element == generator || !Canonical(x.Element):
+			// A key that two denominations share would make cheap coins dear ones; the
+			// generator's private key is 1, with which everybody evaluates.
+			return errors.New("credits: keyset: a key that is repeated, weak, or no canonical element")
 		}
 		seen[x.Element] = true
 	}

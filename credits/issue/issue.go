@@ -28,6 +28,8 @@ var (
 	ErrClass = errors.New("issue: no such denomination")
 )
 
+const keyInfo = "sotto coin key v1"
+
 // Keys are the private keys of one keyset. They are safe for concurrent use.
 type Keys struct {
 	set     *credits.Keyset
@@ -40,7 +42,14 @@ type Keys struct {
 func Generate(random io.Reader, template credits.Keyset, exponents []uint8) (*Keys, error) {
 	var private []*oprf.PrivateKey
 	for range exponents {
-		k, err := oprf.GenerateKey(credits.Suite, random)
+		// Not oprf.GenerateKey, which for this group does not read what it is given:
+		// RFC 9497, Section 3.2.1, from a seed that was read.
+		var seed [32]byte
+		if _, err := io.ReadFull(random, seed[:]); err != nil {
+			return nil, fmt.Errorf("issue: generate: %v", err)
+		}
+		k, err := oprf.DeriveKey(credits.Suite, oprf.VerifiableMode, seed[:], []byte(keyInfo))
+		clear(seed[:])
 		if err != nil {
 			return nil, fmt.Errorf("issue: generate: %v", err)
 		}
@@ -65,9 +74,12 @@ func assemble(template credits.Keyset, exponents []uint8, private []*oprf.Privat
 		k.private[e] = private[i]
 		k.servers[e] = oprf.NewVerifiableServer(credits.Suite, private[i])
 	}
-	var err error
-	k.set, err = credits.NewKeyset(template)
-	return k, err
+	set, err := credits.NewKeyset(template)
+	if err != nil {
+		return nil, err
+	}
+	k.set = set
+	return k, nil
 }
 
 // isOne reports whether a scalar, little-endian, is 1. Zero has no encoding that
