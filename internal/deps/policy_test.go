@@ -141,6 +141,8 @@ var may = map[string][]string{
 	"credits":       {"internal/wire"},
 	"credits/blind": {"credits", "internal/redact", "internal/wire"},
 	"credits/issue": {"credits", "internal/durable", "internal/redact"},
+	// What a client keeps: it makes spends and orders, and sends nothing itself.
+	"credits/wallet": {"credits", "credits/blind", "internal/config", "internal/durable", "internal/redact", "internal/wire"},
 
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
@@ -236,17 +238,17 @@ var never = []ban{
 	},
 	{
 		[]string{"router", "computenode", "relay", "ohttp/gateway", "transparency/publish"},
-		[]string{"credits", "credits/blind", "credits/issue"},
+		[]string{"credits", "credits/blind", "credits/issue", "credits/wallet"},
 		"who routes, runs or lists carries money past and can neither make nor judge it",
 	},
 	{
-		[]string{"client", "client/cli", "cmd/sotto", "credits/blind"},
+		[]string{"client", "client/cli", "cmd/sotto", "credits/blind", "credits/wallet"},
 		[]string{"credits/issue"},
 		"a client makes no money",
 	},
 	{
 		[]string{"credits/issue"},
-		[]string{"credits/blind"},
+		[]string{"credits/blind", "credits/wallet"},
 		"a bank holds no wallet's seed",
 	},
 	{
