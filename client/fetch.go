@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/ohttp"
 	"github.com/sotto-project/sotto/ohttp/bhttp"
@@ -210,10 +211,10 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	if first.st.Empty {
 		return nil, nil, late(worldError(first.st.Current(c.cfg.Now(), nil)))
 	}
-	if first.st.Payment != wire.PaymentNone {
-		return nil, nil, refuse(CodePayment, "this epoch asks for payment of kind %d, which this client does not know", first.st.Payment)
-	}
 	w := &world{statement: first.st, signed: first.signed, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
+	if w.sets, err = keysets(first.st); err != nil {
+		return nil, nil, err
+	}
 	return w, seen, w.pickGatewayKey(c.cfg.Candidates)
 }
 
@@ -423,6 +424,24 @@ func readBounded(r io.Reader, limit int64) ([]byte, error) {
 		return nil, refuse("att.size", "more than %d bytes", limit)
 	}
 	return b, nil
+}
+
+// keysets are what coins of an epoch are made and judged with; nil where nobody
+// pays. Two on sale at once, or a key in two of them, are refused for all.
+func keysets(st *statement.Statement) (*credits.Set, error) {
+	if st.Payment == wire.PaymentNone {
+		return nil, nil
+	}
+	list := make([]credits.Listed, len(st.CoinKeysets))
+	for i, k := range st.CoinKeysets {
+		list[i] = credits.Listed{ID: k.ID, Data: k.Data}
+	}
+	sets, err := credits.NewSet(list)
+	var bad *credits.Refusal
+	if errors.As(err, &bad) {
+		return nil, refuse(bad.Code, "the coin keysets of epoch %d: %s", st.Epoch, bad.Why)
+	}
+	return sets, err
 }
 
 // pickGatewayKey takes the first key of the statement that this client

@@ -163,7 +163,7 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "credits", "credits/wallet", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
