@@ -98,7 +98,6 @@ type world struct {
 	conf  accounts.Config
 	bank  *accounts.Bank
 	dir   string
-	tls   map[string]httpx.TLS
 }
 
 const adminName = "admin.sotto"
@@ -202,15 +201,19 @@ type user struct {
 
 func (w *world) user(units uint64) *user {
 	w.t.Helper()
-	seed := make([]byte, 32)
-	rand.Read(seed)
-	u := &user{w: w, seed: redact.New(seed)}
+	u := &user{w: w, seed: w.seed()}
 	a := into[accounts.AccountKey](w.t, w.admin("POST", "/v1/accounts", accounts.NewAccount{Note: "customer 7"}, 200))
 	u.account, u.key = a.Account, a.Key
 	if units > 0 {
 		w.admin("POST", "/v1/accounts/"+u.account.String()+"/topup", accounts.Pay{Event: random(), Units: units}, 200)
 	}
 	return u
+}
+
+func (*world) seed() redact.Secret {
+	seed := make([]byte, 32)
+	rand.Read(seed)
+	return redact.New(seed)
 }
 
 func random() string { return rand.Text() }
