@@ -147,10 +147,12 @@ var may = map[string][]string{
 	// The bank's anonymous side: a state machine over a store, two stores, and the
 	// port. It reads the public part of sealed headers (which node may run a
 	// request) and statements, and opens nothing.
-	"credits/redeem":           {"credits", "credits/issue", "hpke", "internal/wire", "transparency/statement"},
-	"credits/redeem/sqlite":    {"credits", "credits/redeem", "internal/durable", "internal/wire"},
-	"credits/redeem/storetest": {"credits", "credits/blind", "credits/issue", "credits/redeem", "hpke", "internal/redact", "internal/wire", "transparency/statement"}, // for tests: it makes coins as clients do
-	"credits/bank":             {"credits", "credits/issue", "credits/redeem", "credits/redeem/sqlite", "internal/durable", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
+	"credits/redeem":                 {"credits", "credits/issue", "hpke", "internal/wire", "transparency/statement"},
+	"credits/redeem/sqlite":          {"credits", "credits/redeem", "internal/durable", "internal/wire"},
+	"credits/redeem/postgres":        {"credits", "credits/redeem", "internal/wire"},
+	"credits/redeem/postgres/pgtest": nil,                                                                                                                                   // runs a server for tests
+	"credits/redeem/storetest":       {"credits", "credits/blind", "credits/issue", "credits/redeem", "hpke", "internal/redact", "internal/wire", "transparency/statement"}, // for tests: it makes coins as clients do
+	"credits/bank":                   {"credits", "credits/issue", "credits/redeem", "credits/redeem/postgres", "credits/redeem/sqlite", "internal/durable", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
 
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/roster", "transparency/statement"},
@@ -261,7 +263,7 @@ var never = []ban{
 	},
 	{
 		[]string{"credits/bank", "credits/redeem"},
-		[]string{"hpke/recipient", "hpke/sender", "client", "router", "computenode", "ohttp/gateway", "transparency/publish", "credits/redeem/storetest"},
+		[]string{"hpke/recipient", "hpke/sender", "client", "router", "computenode", "ohttp/gateway", "transparency/publish", "credits/redeem/postgres/pgtest", "credits/redeem/storetest"},
 		"a bank sees which candidate may run a request, and can neither open one nor make one",
 	},
 	{
@@ -310,8 +312,11 @@ var only = map[string][]string{
 	"unsafe":      nil,
 
 	// Databases.
-	"modernc.org/sqlite": {"credits/..."},
-	"C":                  {"attestation/attestationtest/simtpm/..."},
+	"modernc.org/sqlite":              {"credits/..."},
+	"github.com/jackc/pgx/v5":         {"credits/redeem/postgres/..."},
+	"github.com/jackc/pgx/v5/pgconn":  {"credits/redeem/postgres"},
+	"github.com/jackc/pgx/v5/pgxpool": {"credits/redeem/postgres"},
+	"C":                               {"attestation/attestationtest/simtpm/..."},
 
 	// What cosigners sign with; verifying goes through formats/note.
 	"filippo.io/mldsa": {"transparency"},
