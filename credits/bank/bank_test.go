@@ -245,7 +245,11 @@ func (p *port) wait(state string, epoch uint64) bank.Health {
 func TestPort(t *testing.T) {
 	p := newPort(t, nil)
 	p.start()
-	p.refused("router.sotto", "POST", "/v1/hold", p.w.Request(1).Hold(0), 503, "starting")
+	for h := (bank.Health{}); !strings.Contains(h.Reason, "names no payment"); {
+		h = p.wait("starting", 0)
+	}
+	p.refused("router.sotto", "POST", "/v1/hold", p.w.Request(1).Hold(0), 409, "epoch")
+	p.refused("router.sotto", "POST", "/v1/settle", p.w.Request(1).Used(0, 0), 503, "starting")
 	p.pub.publish(p.w.Statement(1))
 	p.pub.publish(p.w.Statement(2))
 	p.wait("ready", 2)
