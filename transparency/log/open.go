@@ -32,7 +32,7 @@ func Create(cfg Config) (err error) {
 		return fmt.Errorf("create log: %s is not empty: %w", cfg.Dir, fs.ErrExist)
 	}
 	parent := filepath.Dir(filepath.Clean(cfg.Dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := durable.MkdirAll(parent, 0o700); err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
 	tmp, err := os.MkdirTemp(parent, ".log-*")
