@@ -186,7 +186,7 @@ func (c *Client) validate() error {
 	if c.releases, err = newReleases(c.cfg.Releases); err != nil {
 		return err
 	}
-	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
+	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore, c.cfg.Now); err != nil {
 		return err
 	}
 	var ok bool

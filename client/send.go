@@ -47,7 +47,7 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.steer.permits(w.statement); err != nil {
+	if err := c.steer.permits(); err != nil {
 		return nil, err
 	}
 	if err := call.spool(w.onlyModel()); err != nil {
