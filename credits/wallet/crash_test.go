@@ -287,6 +287,9 @@ func TestAnyCrash(t *testing.T) {
 					if _, err := x.w.Pay(Payment{Epoch: 1, HeaderHash: header(1 << 20), Class: 6, Sets: x.m.sets()}); err == nil {
 						t.Fatal("went on after a failed write")
 					}
+					if _, err := x.w.Swaps(1); err == nil {
+						t.Fatal("shows orders that may not be on disk")
+					}
 					x.crash()
 					continue
 				}
@@ -296,6 +299,13 @@ func TestAnyCrash(t *testing.T) {
 			x.end()
 		}
 	})
+}
+
+func (f *flaky) Sync() error {
+	if f.broken {
+		return syscall.EIO
+	}
+	return f.journal.Sync()
 }
 
 func (f *flaky) Replace(list [][]byte) error {
