@@ -113,7 +113,11 @@ func TestChangeThatIsWrong(t *testing.T) {
 func TestEveryUsage(t *testing.T) {
 	m := newMint(t, coins1)
 	w := prompt(t)
-	for used := range uint8(wire.Parts + 1) {
+	step := uint8(1)
+	if testing.Short() {
+		step = 16
+	}
+	for used := uint8(0); used <= wire.Parts; used += step {
 		buy(t, w, m, 1, wire.TokenCoin, 0, 13)
 		before := w.Status(1, nil).Balance
 		n := 100 + int(used)
@@ -411,7 +415,7 @@ func TestConcurrent(t *testing.T) {
 		}
 		wg.Wait()
 		seen := map[[32]byte]bool{}
-		changes := make([]*wire.Change, n)
+		changes := make([]*wire.Change, n/4)
 		for i := range n {
 			if !m.hold(header(i), 1, &spends[i]) {
 				t.Fatalf("payment %d: a coin twice, or a bad MAC", i)
@@ -422,9 +426,9 @@ func TestConcurrent(t *testing.T) {
 				}
 				seen[b] = true
 			}
-			changes[i] = m.settle(header(i), 1, &spends[i], uint8(i%65))
 		}
-		for i := range n {
+		for i := range changes {
+			changes[i] = m.settle(header(i), 1, &spends[i], uint8(64-i))
 			for range 2 {
 				wg.Go(func() {
 					if _, err := w.Settle(header(i), changes[i]); err != nil {
@@ -435,10 +439,10 @@ func TestConcurrent(t *testing.T) {
 		}
 		wg.Wait()
 		var charged uint64
-		for i := range n {
-			charged += uint64(i%65) << 4
+		for i := range changes {
+			charged += uint64(64-i) << 4
 		}
-		if st := w.Status(1, nil); st.Balance != n<<10-charged || st.Owed != 0 {
+		if st := w.Status(1, nil); st.Balance+st.Pending != n<<10-charged || st.Owed != n-len(changes) {
 			t.Errorf("%+v", st)
 		}
 	})

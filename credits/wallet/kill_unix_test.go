@@ -73,9 +73,9 @@ func spendForEver(dir string, round int, ack func(string, ...any)) error {
 			}
 			ack("settled %x", h)
 		}
-		p, units := picks(w)
+		p, _ := picks(w)
 		p = p[:min(len(p), 8)]
-		units = 0
+		var units uint64
 		for _, k := range p {
 			units += w.state.tokens[k.ref].units()
 		}
