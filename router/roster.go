@@ -9,15 +9,14 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/follow"
 	verifier "github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
@@ -36,6 +35,7 @@ type epoch struct {
 	signed    *statement.Signed
 	statement *statement.Statement
 	keys      map[[32]byte]ed25519.PublicKey // of the roster's nodes
+	records   map[[32]byte][]byte            // their node records, as the bank checks them
 	pack      []byte                         // as fetched
 	delta     []byte                         // to the pack of the epoch before; nil if that is not at hand
 	opened    *statement.Pack                // the same; nil if its checkpoint does not verify
@@ -100,7 +100,7 @@ func (r *Router) poll(ctx context.Context, next *roster) error {
 
 // statements admits the statement in force and the one after it.
 func (r *Router) statements(ctx context.Context, next *roster) error {
-	latest, err := r.publisher.get(ctx, "/v1/statement/latest", statement.MaxSignedSize)
+	latest, err := r.publisher.Latest(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ func (r *Router) statements(ctx context.Context, next *roster) error {
 	}
 	// The next statement is public before it is in force. A client may use it
 	// the moment it begins, so the router must have it by then.
-	ahead, err := r.publisher.get(ctx, "/v1/statement/"+strconv.FormatUint(e.statement.Epoch+1, 10), statement.MaxSignedSize)
-	if errors.Is(err, errAbsent) {
+	ahead, err := r.publisher.Statement(ctx, e.statement.Epoch+1)
+	if errors.Is(err, follow.ErrAbsent) {
 		return nil
 	}
 	if err == nil {
@@ -122,8 +122,8 @@ func (r *Router) statements(ctx context.Context, next *roster) error {
 
 // refresh fetches the newest freshness evidence.
 func (r *Router) refresh(ctx context.Context, next *roster) error {
-	fresh, err := r.publisher.get(ctx, "/v1/freshness", statement.MaxFreshnessSize)
-	if errors.Is(err, errAbsent) || bytes.Equal(fresh, next.freshness) && err == nil {
+	fresh, err := r.publisher.Get(ctx, "/v1/freshness", statement.MaxFreshnessSize)
+	if errors.Is(err, follow.ErrAbsent) || bytes.Equal(fresh, next.freshness) && err == nil {
 		return nil
 	}
 	if err != nil {
@@ -139,28 +139,19 @@ func (r *Router) refresh(ctx context.Context, next *roster) error {
 // admit verifies a signed statement, fetches its pack and puts both into next.
 // A statement that it has already costs no more than the comparison.
 func (r *Router) admit(ctx context.Context, next *roster, raw []byte) (*epoch, error) {
-	s, err := statement.ParseSigned(raw)
-	if err != nil {
-		return nil, fmt.Errorf("router: statement: %w", err)
-	}
-	if have := next.epochs[s.Index]; have != nil && bytes.Equal(have.signed.Leaf, s.Leaf) {
-		return have, nil
-	}
-	st, _, err := s.Verify(&r.config.Trust)
-	if err != nil {
-		return nil, fmt.Errorf("router: statement: %w", err)
-	}
-	if have := next.epochs[st.Epoch]; have != nil {
-		return nil, fmt.Errorf("router: statement: %w", statement.Agree(have.signed, s))
-	}
-	if st.Epoch > 0 {
-		if before := next.epochs[st.Epoch-1]; before != nil {
-			if err := st.Follows(before.signed.Leaf); err != nil {
-				return nil, fmt.Errorf("router: statement: %w", err)
-			}
+	s, st, known, err := follow.Admit(&r.config.Trust, raw, func(n uint64) *statement.Signed {
+		if have := next.epochs[n]; have != nil {
+			return have.signed
 		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("router: %w", err)
+	case known:
+		return next.epochs[s.Index], nil
 	}
-	e := &epoch{signed: s, statement: st, keys: map[[32]byte]ed25519.PublicKey{}}
+	e := &epoch{signed: s, statement: st, keys: map[[32]byte]ed25519.PublicKey{}, records: map[[32]byte][]byte{}}
 	if !st.Empty {
 		if err := r.unpack(ctx, e, next.epochs[st.Epoch-1]); err != nil {
 			return nil, err
@@ -175,7 +166,7 @@ func (r *Router) admit(ctx context.Context, next *roster, raw []byte) (*epoch, e
 // pack that lacks a node of the statement is refused: clients would be unable
 // to verify it.
 func (r *Router) unpack(ctx context.Context, e, before *epoch) error {
-	raw, err := r.publisher.get(ctx, "/v1/pack/"+strconv.FormatUint(e.statement.Epoch, 10), statement.MaxPackSize)
+	raw, err := r.publisher.Get(ctx, "/v1/pack/"+strconv.FormatUint(e.statement.Epoch, 10), statement.MaxPackSize)
 	if err != nil {
 		return err
 	}
@@ -186,12 +177,16 @@ func (r *Router) unpack(ctx context.Context, e, before *epoch) error {
 	if p.Epoch != e.statement.Epoch {
 		return fmt.Errorf("router: pack: of epoch %d, want %d", p.Epoch, e.statement.Epoch)
 	}
+	if err := p.Bounded(e.statement); err != nil {
+		return fmt.Errorf("router: pack: %w", err)
+	}
 	for _, n := range e.statement.Nodes {
 		rec, _, err := p.Node(n)
 		if err != nil {
 			return fmt.Errorf("router: pack: %w", err)
 		}
 		e.keys[n.ID] = rec.NodeKey
+		e.records[n.ID], _ = p.Object(n.Record) // Node has found it
 	}
 	e.pack = raw
 	if before != nil && before.opened != nil {
@@ -207,51 +202,6 @@ func (r *Router) unpack(ctx context.Context, e, before *epoch) error {
 		e.opened = nil
 	}
 	return nil
-}
-
-var errAbsent = errors.New("router: publisher: absent")
-
-// A publisher is the public address of the log.
-type publisher struct {
-	base   *url.URL
-	client *http.Client
-}
-
-func newPublisher(base *url.URL, t *http.Transport) *publisher {
-	return &publisher{base, &http.Client{
-		Transport:     t,
-		Timeout:       time.Minute,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
-
-// get fetches an object of at most limit bytes. One that is not there is
-// errAbsent.
-func (p *publisher) get(ctx context.Context, path string, limit int64) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base.JoinPath(path).String(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("router: publisher: %v", err)
-	}
-	resp, err := p.client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("router: publisher: %v", err)
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return nil, fmt.Errorf("%w: %s", errAbsent, path)
-	default:
-		return nil, fmt.Errorf("router: publisher: %s: status %d", path, resp.StatusCode)
-	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("router: publisher: %s: %v", path, err)
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("router: publisher: %s: longer than %d bytes", path, limit)
-	}
-	return b, nil
 }
 
 // pack is GET /v1/pack/{epoch}, and /delta behind it.

@@ -28,6 +28,7 @@ import (
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/follow"
 )
 
 // Config is the router's YAML file. The zero Config is refused.
@@ -63,6 +64,11 @@ type Config struct {
 	// NodeName is the name in every node's certificate; when empty, the host
 	// of its address.
 	NodeName string `yaml:"node_name"`
+	// Bank is the base address of the bank's anonymous port. Required where
+	// statements ask for payment by coins; without it such requests are refused.
+	Bank string `yaml:"bank"`
+	// BankName is the name in the bank's certificate. Default bank.sotto.
+	BankName string `yaml:"bank_name"`
 	// MinCandidates and MaxCandidates bound k. Defaults 1 and 8.
 	MinCandidates int `yaml:"min_candidates"`
 	MaxCandidates int `yaml:"max_candidates"`
@@ -90,9 +96,10 @@ type Config struct {
 // A Router routes. Make one with [New].
 type Router struct {
 	config    Config
-	publisher *publisher
+	publisher *follow.Publisher
 	nodes     []*node
 	upstream  *http.Transport // to nodes
+	bank      *bank           // nil where nobody pays
 	server    http.Handler
 	counts    counts
 
@@ -138,7 +145,11 @@ func New(c Config) (*Router, error) {
 		}
 		r.nodes = append(r.nodes, &node{health: base.JoinPath("/v1/health"), place: place{
 			request: base.JoinPath("/v1/request"), attest: base.JoinPath("/v1/attest"), peers: base.JoinPath("/v1/peers"),
+			usage: base.JoinPath("/v1/usage"),
 		}})
+	}
+	if r.bank, err = newBank(&c); err != nil {
+		return nil, err
 	}
 	base, err := origin("publisher", c.Publisher)
 	if err != nil {
@@ -149,7 +160,7 @@ func New(c Config) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("router: publisher_ca: %w", err)
 	}
-	r.publisher = newPublisher(base, httpx.NewTransport(pc))
+	r.publisher = follow.NewPublisher(base, httpx.NewTransport(pc))
 	r.server = httpx.RequirePeer(c.Peers, r.routes())
 	return r, nil
 }
@@ -194,6 +205,9 @@ func defaults(c *Config) error {
 	}
 	if len(c.Peers) == 0 {
 		c.Peers = []string{"gateway.sotto"}
+	}
+	if c.BankName == "" {
+		c.BankName = wire.BankAuthority
 	}
 	if c.PeerGroup == 0 {
 		c.PeerGroup = 8
@@ -273,6 +287,9 @@ func (r *Router) ServeOn(ctx context.Context, ln net.Listener) error {
 		cancel()
 		loops.Wait()
 		r.upstream.CloseIdleConnections()
+		if r.bank != nil {
+			r.bank.upstream.CloseIdleConnections()
+		}
 	}()
 	loops.Go(func() { every(ctx, r.config.Poll, func() bool { return r.Poll(ctx) == nil }) })
 	loops.Go(func() { every(ctx, r.config.Health, func() bool { r.Check(ctx); return true }) })

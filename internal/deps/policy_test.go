@@ -104,6 +104,8 @@ var may = map[string][]string{
 	// What convinces a third party that a log showed two worlds: a file and the
 	// verdict on it.
 	"transparency/fork": {"transparency", "transparency/statement"},
+	// How a role keeps up with statements: fetching and admission, no meaning.
+	"transparency/follow": {"transparency", "transparency/statement"},
 	// Builds on sigstore's own verifier, offline.
 	"transparency/bundle": {"transparency"},
 	// The log itself: Tessera's tiles, and what an index that means something
@@ -143,9 +145,26 @@ var may = map[string][]string{
 	"credits/issue": {"credits", "internal/durable", "internal/redact"},
 	// What a client keeps: it makes spends and orders, and sends nothing itself.
 	"credits/wallet": {"credits", "credits/blind", "internal/config", "internal/durable", "internal/redact", "internal/wire"},
+	// The identified port. What it says to its clients is a package of its own, so
+	// that a wallet has it without anything that mints.
+	"credits/accounts":           {"credits", "credits/accounts/api", "credits/issue", "internal/durable", "internal/httpx", "internal/metrics", "internal/redact", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
+	"credits/accounts/api":       {"internal/redact"},
+	"credits/accounts/apiclient": {"credits/accounts/api"},
+	// Makes keys once a mint period, and serves nobody.
+	"credits/ceremony": {"credits", "credits/issue", "internal/durable", "internal/wire"},
+
+	// The bank's anonymous side: a state machine over a store, two stores, and the
+	// port. It reads the public part of sealed headers (which node may run a
+	// request) and statements, and opens nothing.
+	"credits/redeem":                 {"credits", "credits/issue", "hpke", "internal/wire", "transparency/statement"},
+	"credits/redeem/sqlite":          {"credits", "credits/redeem", "internal/durable", "internal/wire"},
+	"credits/redeem/postgres":        {"credits", "credits/redeem", "internal/wire"},
+	"credits/redeem/postgres/pgtest": nil,                                                                                                                                   // runs a server for tests
+	"credits/redeem/storetest":       {"credits", "credits/blind", "credits/issue", "credits/redeem", "hpke", "internal/redact", "internal/wire", "transparency/statement"}, // for tests: it makes coins as clients do
+	"credits/bank":                   {"credits", "credits/issue", "credits/redeem", "credits/redeem/postgres", "credits/redeem/sqlite", "internal/durable", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
 
 	// The router reads sealed headers and public statements.
-	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
+	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/roster", "transparency/statement"},
 
 	// An auditor reads what everybody can read and judges by the client's own door;
 	// what it signs is a package of its own.
@@ -163,7 +182,7 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "credits", "credits/wallet", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
@@ -185,6 +204,7 @@ var may = map[string][]string{
 
 	// Thin mains.
 	"cmd/sotto":            {"client/cli"},
+	"cmd/sotto-bank":       {"credits", "credits/accounts", "credits/accounts/api", "credits/bank", "credits/ceremony", "internal/config", "internal/daemon", "internal/durable", "internal/httpx"},
 	"cmd/sotto-collateral": {"attestation/fetch", "internal/daemon", "internal/durable", "internal/httpx"},
 	"cmd/sotto-gateway":    {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
 	"cmd/sotto-lab":        {"client/cli", "lab/cli"},
@@ -247,9 +267,29 @@ var never = []ban{
 		"a client makes no money",
 	},
 	{
-		[]string{"credits/issue"},
+		[]string{"credits/issue", "credits/accounts", "credits/bank", "credits/redeem", "cmd/sotto-bank"},
 		[]string{"credits/blind", "credits/wallet"},
 		"a bank holds no wallet's seed",
+	},
+	{
+		[]string{"credits/accounts", "credits/accounts/api"},
+		[]string{"credits/bank", "credits/redeem", "credits/redeem/sqlite", "router", "ohttp"},
+		"who knows accounts has nothing in which a spent coin is seen",
+	},
+	{
+		[]string{"credits/bank", "credits/redeem", "credits/redeem/sqlite"},
+		[]string{"credits/accounts", "credits/accounts/api"},
+		"who sees spent coins has nothing in which there are accounts",
+	},
+	{
+		[]string{"credits/accounts/api"},
+		[]string{"credits/issue", "internal/httpx", "internal/durable"},
+		"a client that asks the bank makes no money",
+	},
+	{
+		[]string{"credits/bank", "credits/redeem"},
+		[]string{"hpke/recipient", "hpke/sender", "client", "router", "computenode", "ohttp/gateway", "transparency/publish", "credits/redeem/postgres/pgtest", "credits/redeem/storetest"},
+		"a bank sees which candidate may run a request, and can neither open one nor make one",
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},
@@ -282,7 +322,7 @@ var never = []ban{
 		"a node dials nobody, and no role tells a vendor when it looks at which chip",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router", "cmd/sotto-witness"},
+		[]string{"cmd/sotto", "cmd/sotto-bank", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router", "cmd/sotto-witness"},
 		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/release/releasetest", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
@@ -295,7 +335,13 @@ var never = []ban{
 var only = map[string][]string{
 	"crypto/hpke": {"hpke/..."},
 	"unsafe":      nil,
-	"C":           {"attestation/attestationtest/simtpm/..."},
+
+	// Databases.
+	"modernc.org/sqlite":              {"credits/..."},
+	"github.com/jackc/pgx/v5":         {"credits/redeem/postgres/..."},
+	"github.com/jackc/pgx/v5/pgconn":  {"credits/redeem/postgres"},
+	"github.com/jackc/pgx/v5/pgxpool": {"credits/redeem/postgres"},
+	"C":                               {"attestation/attestationtest/simtpm/..."},
 
 	// What cosigners sign with; verifying goes through formats/note.
 	"filippo.io/mldsa": {"transparency"},
@@ -339,7 +385,7 @@ var only = map[string][]string{
 	"github.com/google/go-tpm/tpmutil":                       {"attestation/attestationtest/simtpm"},
 	"github.com/google/go-tpm-tools/simulator":               {"attestation/attestationtest/simtpm"},
 
-	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "audit", "cmd/..."},
+	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "credits/bank", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "audit", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto", "cmd/sotto-release"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
