@@ -28,7 +28,33 @@ import (
 	"github.com/sotto-project/sotto/internal/durable/durabletest"
 )
 
-func TestMain(m *testing.M) { os.Exit(durabletest.Main(m, pay)) }
+func TestMain(m *testing.M) {
+	code := durabletest.Main(m, pay)
+	if shared != nil {
+		if err := shared.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// shared is the server of all tests but the one that kills it.
+var shared *pgtest.Server
+
+func serverOf(t testing.TB) *pgtest.Server {
+	t.Helper()
+	if m := pgtest.Missing(); m != "" {
+		t.Skip(m)
+	}
+	if shared == nil {
+		var err error
+		if shared, err = pgtest.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return shared
+}
 
 // pay is a replica of the bank, in a process of its own.
 func pay(dir string, round int, ack func(string, ...any)) error {
@@ -56,7 +82,7 @@ func fresh(t testing.TB, server *pgtest.Server) string {
 // again and again; the others notice nothing, nothing is lost and nothing spent
 // twice.
 func TestReplicaKilled(t *testing.T) {
-	server := pgtest.Start(t)
+	server := serverOf(t)
 	conn, dir := fresh(t, server), t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "conn"), []byte(conn), 0o600); err != nil {
 		t.Fatal(err)
@@ -183,7 +209,7 @@ func again[T any](f func() (T, error)) (T, error) {
 // TestLostCommit: the server commits, and the answer does not come. The write is
 // done again by itself, and is found to be there.
 func TestLostCommit(t *testing.T) {
-	server := pgtest.Start(t)
+	server := serverOf(t)
 	w := storetest.NewWorld(t)
 	for _, step := range []string{"op", "coin", "advance", "line", "commit", "committed"} {
 		t.Run(step, func(t *testing.T) {
@@ -217,15 +243,25 @@ func TestLostCommit(t *testing.T) {
 
 // TestFailureTable makes each step of a write fail for longer than it is tried.
 func TestFailureTable(t *testing.T) {
-	server := pgtest.Start(t)
+	server := serverOf(t)
 	fail := func(s redeem.Store, f func(string) error) { s.(*postgres.Store).Fail(f) }
-	storetest.Steps(t, makerOn(server), fail, []string{"begin", "op", "coin", "advance", "line", "serve", "prepare", "raise", "commit", "committed"}, "committed", true)
+	hasty := func(t testing.TB, generation uint64) storetest.Database {
+		db := makerOn(server)(t, generation)
+		open := db.Open
+		db.Open = func(t testing.TB) redeem.Store {
+			s := open(t)
+			s.(*postgres.Store).Hurry()
+			return s
+		}
+		return db
+	}
+	storetest.Steps(t, hasty, fail, []string{"begin", "op", "coin", "advance", "line", "serve", "prepare", "raise", "commit", "committed"}, "committed", true)
 }
 
 // TestMoved: CT-21, a database on another server, or on one whose past has
 // branched, may lack what came last. It is refused until it is raised.
 func TestMoved(t *testing.T) {
-	server := pgtest.Start(t)
+	server := serverOf(t)
 	conn := fresh(t, server)
 	w := storetest.NewWorld(t)
 	s := open(t, conn)
@@ -272,7 +308,7 @@ func TestMoved(t *testing.T) {
 
 // TestOpen: what is refused, and that no error tells the connection string.
 func TestOpen(t *testing.T) {
-	server := pgtest.Start(t)
+	server := serverOf(t)
 	ctx := t.Context()
 	empty := server.Database(t)
 	if _, err := postgres.Open(ctx, empty); err == nil {
