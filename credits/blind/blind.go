@@ -58,7 +58,7 @@ func At(seed redact.Secret, keyset [32]byte, generation uint32, index uint64) (*
 	if len(seed.Bytes()) != SeedSize {
 		return nil, ErrBlinding
 	}
-	b := &Blank{Keyset: keyset, Nonce: [32]byte(derive(seed, nonceLabel, keyset, generation, index)[:32])}
+	b := &Blank{Keyset: keyset, Nonce: Nonce(seed, keyset, generation, index)}
 	wide := derive(seed, blindLabel, keyset, generation, index)
 	b.blind = group.Ristretto255.HashToScalar(wide, []byte(scalarDST))
 	clear(wide)
@@ -71,6 +71,11 @@ func At(seed redact.Secret, keyset [32]byte, generation uint32, index uint64) (*
 	}
 	b.Element = elements[0]
 	return b, nil
+}
+
+// Nonce is the nonce of an index, without the arithmetic of [At].
+func Nonce(seed redact.Secret, keyset [32]byte, generation uint32, index uint64) [32]byte {
+	return [32]byte(derive(seed, nonceLabel, keyset, generation, index)[:32])
 }
 
 // derive is HMAC-SHA-512, keyed with the seed, over label || keyset ||
