@@ -36,3 +36,5 @@ func open(t testing.TB, conn string) *postgres.Store {
 }
 
 func TestContract(t *testing.T) { storetest.Contract(t, makerOn(pgtest.Start(t))) }
+
+func TestAttacks(t *testing.T) { storetest.Attacks(t, makerOn(pgtest.Start(t))) }

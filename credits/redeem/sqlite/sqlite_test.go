@@ -32,3 +32,4 @@ func open(t testing.TB, path string) *sqlite.Store {
 }
 
 func TestContract(t *testing.T) { storetest.Contract(t, maker) }
+func TestAttacks(t *testing.T)  { storetest.Attacks(t, maker) }
