@@ -147,6 +147,12 @@ func CreateJournal(path string, records [][]byte) error {
 	return CreateFile(path, b, 0o600)
 }
 
+// Frames is records as a new journal has them, for other files than journals.
+func Frames(records [][]byte) []byte {
+	b, _ := snapshot(records)
+	return b
+}
+
 func snapshot(records [][]byte) (b []byte, frames uint64) {
 	var body []byte
 	for i, r := range records {
