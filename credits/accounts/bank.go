@@ -15,9 +15,11 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sotto-project/sotto/credits/issue"
 	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/metrics"
 	"github.com/sotto-project/sotto/internal/redact"
 	"github.com/sotto-project/sotto/transparency"
 )
@@ -97,6 +99,7 @@ type Bank struct {
 	engine *Engine
 	secret redact.Secret // of the payment provider; empty: none
 	limits limiter
+	reg    *prometheus.Registry
 	counts counts
 
 	public, admin http.Handler
@@ -151,7 +154,8 @@ func New(c Config) (*Bank, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Bank{config: c, keys: issue.NewRing(c.Keys), limits: limiter{rules: c.Rules}}
+	b := &Bank{config: c, keys: issue.NewRing(c.Keys), limits: limiter{rules: c.Rules}, reg: prometheus.NewRegistry()}
+	b.register()
 	if err := b.keys.Load(); err != nil {
 		return nil, err
 	}
@@ -201,46 +205,76 @@ func (b *Bank) Poll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Serve listens on the configured addresses until ctx ends, and closes the
-// database.
+// Serve listens on the configured addresses until ctx ends.
 func (b *Bank) Serve(ctx context.Context) error {
-	defer b.store.Close()
-	h, err := b.store.LogHead()
-	if err != nil {
-		return err
-	}
-	b.config.Log.Info("admin log", "head", h.String())
-	tc, err := b.config.TLS.Server(false)
-	if err != nil {
-		return fmt.Errorf("accounts: %w", err)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", b.config.Listen)
+	public, err := new(net.ListenConfig).Listen(ctx, "tcp", b.config.Listen)
 	if err != nil {
 		return fmt.Errorf("accounts: listen: %w", err)
 	}
+	var admin net.Listener
+	if a := b.config.Admin.Listen; a != "" {
+		if admin, err = new(net.ListenConfig).Listen(ctx, "tcp", a); err != nil {
+			return errors.Join(fmt.Errorf("accounts: admin: listen: %w", err), public.Close())
+		}
+	}
+	return b.ServeOn(ctx, public, admin)
+}
+
+// ServeOn is [Bank.Serve] on listeners that are there already; admin may be nil.
+// It closes them.
+func (b *Bank) ServeOn(ctx context.Context, public, admin net.Listener) error {
+	jobs, err := b.jobs(public, admin)
+	if err != nil {
+		err = errors.Join(err, public.Close())
+		if admin != nil {
+			err = errors.Join(err, admin.Close())
+		}
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ends := make(chan error, len(jobs))
+	for _, job := range jobs {
+		go func() { ends <- job(ctx) }() // all of them are waited for below
+	}
+	var all error
+	for range jobs {
+		all = errors.Join(all, <-ends)
+		stop() // one that ends, ends all
+	}
+	return all
+}
+
+func (b *Bank) jobs(public, admin net.Listener) ([]func(context.Context) error, error) {
+	tc, err := b.config.TLS.Server(false)
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
 	s := httpx.NewServer(b.public)
 	s.TLSConfig = tc
-	b.config.Log.Info("serving", "port", "identified", "address", ln.Addr().String())
-	if a := b.config.Admin; a.Listen != "" {
-		atc, err := a.TLS.Server(true)
+	jobs := []func(context.Context) error{
+		func(ctx context.Context) error { return httpx.Serve(ctx, public, s) },
+		b.poll,
+	}
+	if admin != nil {
+		atc, err := b.config.Admin.TLS.Server(true)
 		if err != nil {
-			ln.Close()
-			return fmt.Errorf("accounts: admin: %w", err)
-		}
-		aln, err := new(net.ListenConfig).Listen(ctx, "tcp", a.Listen)
-		if err != nil {
-			ln.Close()
-			return fmt.Errorf("accounts: admin: listen: %w", err)
+			return nil, fmt.Errorf("accounts: admin: %w", err)
 		}
 		as := httpx.NewServer(b.admin)
 		as.TLSConfig = atc
-		b.config.Log.Info("serving", "port", "admin", "address", aln.Addr().String())
-		g.Go(func() error { return httpx.Serve(ctx, aln, as) })
+		jobs = append(jobs, func(ctx context.Context) error { return httpx.Serve(ctx, admin, as) })
 	}
-	g.Go(func() error { return httpx.Serve(ctx, ln, s) })
-	g.Go(func() error { return b.poll(ctx) })
-	return g.Wait()
+	if b.config.Metrics != "" {
+		jobs = append(jobs, func(ctx context.Context) error { return metrics.Serve(ctx, b.config.Metrics, b.reg) })
+	}
+	h, err := b.store.LogHead()
+	if err != nil {
+		return nil, err
+	}
+	// In the log of the machine, too: a chain that is cut later does not lead to it.
+	b.config.Log.Info("admin log", "head", h.String())
+	return jobs, nil
 }
 
 // poll keeps the bank's time, whether anybody asks or not: an epoch in which it

@@ -257,20 +257,15 @@ func (s *Store) prune(ctx context.Context, epoch uint64) error {
 }
 
 // Restore is the operator's word that this database, brought back from a backup
-// or promoted from a copy, is the one that counts. It raises the generation; the
-// bank serves when a statement names that one, and every other copy stops.
-func (s *Store) Restore(ctx context.Context, generation uint64, who string) error {
-	return s.update(ctx, func(tx *sql.Tx) error {
-		var have uint64
-		if err := tx.QueryRow("SELECT generation FROM meta").Scan(&have); err != nil {
-			return storeError(err)
-		}
-		if generation <= have || generation > 1<<40 {
-			return fmt.Errorf("accounts: restore: the generation is %d and only rises", have)
-		}
-		if _, err := tx.Exec("UPDATE meta SET generation = ?, served = 0", generation); err != nil {
+// or promoted from a copy, is the one that counts. It raises the generation and
+// returns it; the bank serves when a statement names that one, and every other
+// copy stops then.
+func (s *Store) Restore(ctx context.Context, who string) (generation uint64, err error) {
+	err = s.update(ctx, func(tx *sql.Tx) error {
+		if err := tx.QueryRow("UPDATE meta SET generation = generation + 1, served = 0 RETURNING generation").Scan(&generation); err != nil {
 			return storeError(err)
 		}
 		return logEntry(tx, Act{Who: who, What: "restore", Generation: generation, Outcome: "ok"})
 	})
+	return generation, err
 }

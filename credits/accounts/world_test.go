@@ -7,10 +7,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -23,6 +25,7 @@ import (
 	"github.com/sotto-project/sotto/credits/blind"
 	"github.com/sotto-project/sotto/credits/issue"
 	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/metrics"
 	"github.com/sotto-project/sotto/internal/redact"
 	"github.com/sotto-project/sotto/internal/wire"
 )
@@ -98,7 +101,6 @@ type world struct {
 	conf  accounts.Config
 	bank  *accounts.Bank
 	dir   string
-	tls   map[string]httpx.TLS
 }
 
 const adminName = "admin.sotto"
@@ -202,15 +204,19 @@ type user struct {
 
 func (w *world) user(units uint64) *user {
 	w.t.Helper()
-	seed := make([]byte, 32)
-	rand.Read(seed)
-	u := &user{w: w, seed: redact.New(seed)}
+	u := &user{w: w, seed: w.seed()}
 	a := into[accounts.AccountKey](w.t, w.admin("POST", "/v1/accounts", accounts.NewAccount{Note: "customer 7"}, 200))
 	u.account, u.key = a.Account, a.Key
 	if units > 0 {
 		w.admin("POST", "/v1/accounts/"+u.account.String()+"/topup", accounts.Pay{Event: random(), Units: units}, 200)
 	}
 	return u
+}
+
+func (*world) seed() redact.Secret {
+	seed := make([]byte, 32)
+	rand.Read(seed)
+	return redact.New(seed)
 }
 
 func random() string { return rand.Text() }
@@ -321,4 +327,21 @@ func (w *world) check() *accounts.Totals {
 		w.t.Fatal(err)
 	}
 	return totals
+}
+
+func rawURL(text string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(text) }
+func base64url(b []byte) string          { return base64.RawURLEncoding.EncodeToString(b) }
+
+func logger(b *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func metricsOf(t *testing.T, b *accounts.Bank) []byte {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	metrics.Handler(b.Registry()).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	if rec.Code != 200 || !bytes.Contains(rec.Body.Bytes(), []byte("sotto_accounts_answers_total")) {
+		t.Fatal(rec.Code)
+	}
+	return rec.Body.Bytes()
 }

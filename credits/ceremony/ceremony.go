@@ -195,6 +195,15 @@ func load(dir string) ([]*issue.Keys, error) {
 	return r.All(), nil
 }
 
+// Open reads the key files of a directory and judges whether they go together.
+func Open(dir string) (*credits.Set, error) {
+	keys, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return check(keys)
+}
+
 func public(keys []*issue.Keys) []*credits.Keyset {
 	var sets []*credits.Keyset
 	for _, k := range keys {

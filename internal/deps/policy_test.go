@@ -143,6 +143,13 @@ var may = map[string][]string{
 	"credits/issue": {"credits", "internal/durable", "internal/redact"},
 	// What a client keeps: it makes spends and orders, and sends nothing itself.
 	"credits/wallet": {"credits", "credits/blind", "internal/config", "internal/durable", "internal/redact", "internal/wire"},
+	// The identified port. What it says to its clients is a package of its own, so
+	// that a wallet has it without anything that mints.
+	"credits/accounts":           {"credits", "credits/accounts/api", "credits/issue", "internal/durable", "internal/httpx", "internal/metrics", "internal/redact", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
+	"credits/accounts/api":       {"internal/redact"},
+	"credits/accounts/apiclient": {"credits/accounts/api"},
+	// Makes keys once a mint period, and serves nobody.
+	"credits/ceremony": {"credits", "credits/issue", "internal/durable", "internal/wire"},
 
 	// The router reads sealed headers and public statements.
 	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
@@ -185,6 +192,7 @@ var may = map[string][]string{
 
 	// Thin mains.
 	"cmd/sotto":            {"client/cli"},
+	"cmd/sotto-bank":       {"credits", "credits/accounts", "credits/accounts/api", "credits/bank", "credits/ceremony", "internal/config", "internal/daemon", "internal/durable", "internal/httpx"},
 	"cmd/sotto-collateral": {"attestation/fetch", "internal/daemon", "internal/durable", "internal/httpx"},
 	"cmd/sotto-gateway":    {"hpke", "internal/daemon", "internal/durable", "ohttp", "ohttp/gateway"},
 	"cmd/sotto-lab":        {"client/cli", "lab/cli"},
@@ -247,9 +255,24 @@ var never = []ban{
 		"a client makes no money",
 	},
 	{
-		[]string{"credits/issue"},
+		[]string{"credits/issue", "credits/accounts", "credits/bank", "cmd/sotto-bank"},
 		[]string{"credits/blind", "credits/wallet"},
 		"a bank holds no wallet's seed",
+	},
+	{
+		[]string{"credits/accounts", "credits/accounts/api"},
+		[]string{"credits/bank", "credits/redeem", "credits/redeem/sqlite", "router", "ohttp"},
+		"who knows accounts has nothing in which a spent coin is seen",
+	},
+	{
+		[]string{"credits/bank", "credits/redeem", "credits/redeem/sqlite"},
+		[]string{"credits/accounts", "credits/accounts/api"},
+		"who sees spent coins has nothing in which there are accounts",
+	},
+	{
+		[]string{"credits/accounts/api"},
+		[]string{"credits/issue", "internal/httpx", "internal/durable"},
+		"a client that asks the bank makes no money",
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},
@@ -282,7 +305,7 @@ var never = []ban{
 		"a node dials nobody, and no role tells a vendor when it looks at which chip",
 	},
 	{
-		[]string{"cmd/sotto", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router", "cmd/sotto-witness"},
+		[]string{"cmd/sotto", "cmd/sotto-bank", "cmd/sotto-collateral", "cmd/sotto-gateway", "cmd/sotto-log", "cmd/sotto-node", "cmd/sotto-relay", "cmd/sotto-release", "cmd/sotto-router", "cmd/sotto-witness"},
 		[]string{"attestation/attestationtest", "attestation/attestationtest/fakecloud", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/fakenitro", "attestation/attestationtest/faketdx", "attestation/attestationtest/simtpm", "client/internal/clienttest", "lab", "lab/engine", "transparency/release/releasetest", "transparency/roster/rostertest"},
 		"no shipped program contains fake hardware roots, under any build tag",
 	},
