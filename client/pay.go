@@ -55,8 +55,10 @@ type Source interface {
 	Open() (*wallet.Wallet, Issuer, error)
 }
 
+// DefaultClass is the class of [Payments] that names none.
+const DefaultClass = 16
+
 const (
-	defaultClass  = 16
 	defaultTokens = 1024
 	classStep     = 3
 	// changeWait is how long the bank's block may take after an answer; what
@@ -98,7 +100,7 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1),
 		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, away: map[[32]byte]bool{}}
 	if k.Class == 0 {
-		k.Class = defaultClass
+		k.Class = DefaultClass
 	}
 	if k.Tokens == 0 {
 		k.Tokens = defaultTokens
