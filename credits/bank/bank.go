@@ -84,7 +84,7 @@ func New(c Config, log *slog.Logger) (*Bank, error) {
 	}
 	b.transport = httpx.NewTransport(pc)
 	b.publisher = follow.NewPublisher(base, b.transport)
-	if b.store, err = c.openStore(context.Background(), log); err != nil {
+	if b.store, err = c.openStore(context.Background()); err != nil {
 		return nil, err
 	}
 	rates := map[uint8]uint64{}

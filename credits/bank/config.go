@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"runtime"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/credits/redeem"
+	"github.com/sotto-project/sotto/credits/redeem/postgres"
 	"github.com/sotto-project/sotto/credits/redeem/sqlite"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/wire"
@@ -123,11 +123,15 @@ func (c *Config) origin() (*url.URL, error) {
 	return u, nil
 }
 
-func (c *Config) openStore(ctx context.Context, log *slog.Logger) (redeem.Store, error) {
+func (c *Config) openStore(ctx context.Context) (redeem.Store, error) {
 	if c.SQLite != "" {
 		return sqlite.Open(ctx, c.SQLite)
 	}
-	return nil, errors.New("bank: postgres: not yet")
+	conn, err := c.connString()
+	if err != nil {
+		return nil, err
+	}
+	return postgres.Open(ctx, conn)
 }
 
 // CreateStore makes the database of a configuration, empty. Take a generation
@@ -137,14 +141,18 @@ func CreateStore(ctx context.Context, c Config, generation uint64) error {
 	if c.SQLite != "" {
 		return sqlite.Create(ctx, c.SQLite, generation)
 	}
-	return errors.New("bank: postgres: not yet")
+	conn, err := c.connString()
+	if err != nil {
+		return err
+	}
+	return postgres.Create(ctx, conn, generation)
 }
 
 // Restore raises the generation of a database that is back from a backup, or
 // was promoted, and returns the new one. It serves when a statement names it;
 // every other copy stops then. A SQLite file must not be in use.
 func Restore(ctx context.Context, c Config) (generation uint64, err error) {
-	s, err := c.openStore(ctx, slog.New(slog.DiscardHandler))
+	s, err := c.openStore(ctx)
 	if err != nil {
 		return 0, err
 	}

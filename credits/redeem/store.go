@@ -74,6 +74,9 @@ type Draft struct {
 type Meta struct {
 	Generation uint64
 	Served     uint64 // the newest epoch in which it served; 0: it never did in this generation
+	// Moved: it is not where it last served. It was promoted, or copied, and may
+	// lack what came last.
+	Moved bool
 }
 
 // A Store keeps operations, spent coins and tables. What it has said is done is
@@ -85,7 +88,8 @@ type Meta struct {
 // is [ErrStale] (by then the parts that would refuse it may have been dropped).
 type Store interface {
 	Meta(ctx context.Context) (Meta, error)
-	// Serve notes that the database serves in an epoch. Served only rises.
+	// Serve notes that the database serves in an epoch. Served only rises. One that
+	// has moved is [ErrGeneration].
 	Serve(ctx context.Context, generation, epoch uint64) error
 	// Raise gives the database a generation higher than the one it has, in which
 	// it has not served yet. It is an act of the operator: every other copy is
@@ -132,7 +136,7 @@ type Store interface {
 // operation in a state, by what the database knows about itself at that moment.
 func (m Meta) CanWrite(generation, epoch uint64, state uint8) error {
 	switch {
-	case m.Generation != generation:
+	case m.Generation != generation, m.Moved:
 		return ErrGeneration
 	case state != StateReturned && epoch+1 < m.Served:
 		return ErrStale

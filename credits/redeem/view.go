@@ -159,6 +159,9 @@ func (b *Bank) enter(ctx context.Context, v *view) error {
 	case said.MintGeneration != meta.Generation:
 		v.code = credits.CodeGeneration
 		return fmt.Errorf("redeem: statement %d names generation %d, the database has %d", said.Epoch, said.MintGeneration, meta.Generation)
+	case meta.Moved:
+		v.code = credits.CodeGeneration
+		return errors.New("redeem: the database is not where it last served: a copy, or a standby that was promoted, may lack what came last")
 	case meta.Served != 0 && v.newest >= meta.Served+b.c.Away:
 		v.code = credits.CodeGeneration
 		return fmt.Errorf("redeem: the database last served in epoch %d, and it is %d: it may be an old copy", meta.Served, v.newest)

@@ -104,6 +104,8 @@ var may = map[string][]string{
 	// What convinces a third party that a log showed two worlds: a file and the
 	// verdict on it.
 	"transparency/fork": {"transparency", "transparency/statement"},
+	// How a role keeps up with statements: fetching and admission, no meaning.
+	"transparency/follow": {"transparency", "transparency/statement"},
 	// Builds on sigstore's own verifier, offline.
 	"transparency/bundle": {"transparency"},
 	// The log itself: Tessera's tiles, and what an index that means something
@@ -151,8 +153,18 @@ var may = map[string][]string{
 	// Makes keys once a mint period, and serves nobody.
 	"credits/ceremony": {"credits", "credits/issue", "internal/durable", "internal/wire"},
 
+	// The bank's anonymous side: a state machine over a store, two stores, and the
+	// port. It reads the public part of sealed headers (which node may run a
+	// request) and statements, and opens nothing.
+	"credits/redeem":                 {"credits", "credits/issue", "hpke", "internal/wire", "transparency/statement"},
+	"credits/redeem/sqlite":          {"credits", "credits/redeem", "internal/durable", "internal/wire"},
+	"credits/redeem/postgres":        {"credits", "credits/redeem", "internal/wire"},
+	"credits/redeem/postgres/pgtest": nil,                                                                                                                                   // runs a server for tests
+	"credits/redeem/storetest":       {"credits", "credits/blind", "credits/issue", "credits/redeem", "hpke", "internal/redact", "internal/wire", "transparency/statement"}, // for tests: it makes coins as clients do
+	"credits/bank":                   {"credits", "credits/issue", "credits/redeem", "credits/redeem/postgres", "credits/redeem/sqlite", "internal/durable", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
+
 	// The router reads sealed headers and public statements.
-	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/roster", "transparency/statement"},
+	"router": {"attestation", "hpke", "internal/httpx", "internal/metrics", "internal/wire", "transparency", "transparency/follow", "transparency/roster", "transparency/statement"},
 
 	// An auditor reads what everybody can read and judges by the client's own door;
 	// what it signs is a package of its own.
@@ -257,7 +269,7 @@ var never = []ban{
 		"a client makes no money",
 	},
 	{
-		[]string{"credits/issue", "credits/accounts", "credits/bank", "cmd/sotto-bank"},
+		[]string{"credits/issue", "credits/accounts", "credits/bank", "credits/redeem", "cmd/sotto-bank"},
 		[]string{"credits/blind", "credits/wallet"},
 		"a bank holds no wallet's seed",
 	},
@@ -275,6 +287,11 @@ var never = []ban{
 		[]string{"credits/accounts/api"},
 		[]string{"credits/issue", "internal/httpx", "internal/durable"},
 		"a client that asks the bank makes no money",
+	},
+	{
+		[]string{"credits/bank", "credits/redeem"},
+		[]string{"hpke/recipient", "hpke/sender", "client", "router", "computenode", "ohttp/gateway", "transparency/publish", "credits/redeem/postgres/pgtest", "credits/redeem/storetest"},
+		"a bank sees which candidate may run a request, and can neither open one nor make one",
 	},
 	{
 		[]string{"client", "client/cli", "cmd/sotto"},
@@ -320,7 +337,13 @@ var never = []ban{
 var only = map[string][]string{
 	"crypto/hpke": {"hpke/..."},
 	"unsafe":      nil,
-	"C":           {"attestation/attestationtest/simtpm/..."},
+
+	// Databases.
+	"modernc.org/sqlite":              {"credits/..."},
+	"github.com/jackc/pgx/v5":         {"credits/redeem/postgres/..."},
+	"github.com/jackc/pgx/v5/pgconn":  {"credits/redeem/postgres"},
+	"github.com/jackc/pgx/v5/pgxpool": {"credits/redeem/postgres"},
+	"C":                               {"attestation/attestationtest/simtpm/..."},
 
 	// What cosigners sign with; verifying goes through formats/note.
 	"filippo.io/mldsa": {"transparency"},
@@ -364,7 +387,7 @@ var only = map[string][]string{
 	"github.com/google/go-tpm/tpmutil":                       {"attestation/attestationtest/simtpm"},
 	"github.com/google/go-tpm-tools/simulator":               {"attestation/attestationtest/simtpm"},
 
-	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "audit", "cmd/..."},
+	"github.com/prometheus/client_golang/prometheus":          {"internal/metrics", "credits/bank", "ohttp/gateway", "router", "computenode", "transparency/publish", "transparency/witness", "audit", "cmd/..."},
 	"github.com/prometheus/client_golang/prometheus/promhttp": {"internal/metrics"},
 	"github.com/spf13/cobra":                                  {"client/cli", "lab/cli", "cmd/sotto", "cmd/sotto-release"},
 	"github.com/transparency-dev/formats/note":                {"transparency"},
