@@ -195,7 +195,7 @@ var may = map[string][]string{
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/cli", "client/proxy", "computenode", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/tiles", "transparency/witness"},
+	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/account", "client/cli", "client/proxy", "computenode", "credits/accounts", "credits/bank", "credits/ceremony", "credits/wallet", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/tiles", "transparency/witness"},
 	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
 	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
 	"lab/simulate":              {"audit/steer", "internal/wire"},
