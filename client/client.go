@@ -193,7 +193,7 @@ func (c *Client) validate() error {
 	if c.releases, err = newReleases(c.cfg.Releases); err != nil {
 		return err
 	}
-	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
+	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore, c.cfg.Now); err != nil {
 		return err
 	}
 	if c.cash, err = newCash(c, c.cfg.Payments); err != nil {

@@ -48,7 +48,7 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.steer.permits(w.statement); err != nil {
+	if err := c.steer.permits(); err != nil {
 		return nil, err
 	}
 	if err := c.payable(w); err != nil {

@@ -115,12 +115,6 @@ func (s *search) restore(dir string, sets *credits.Set, epoch uint64, from Sourc
 	return w, found, err
 }
 
-// A hit is one blank under which something was found.
-type hit struct {
-	ref    ref
-	minted wire.Minted
-}
-
 // keyset looks for the tokens of one keyset in all generations that it may have.
 // generations is one more than the highest in which there is one.
 func (s *search) keyset(k *credits.Keyset, from Sources) (tokens []token, generations uint32, wrong int, err error) {

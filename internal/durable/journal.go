@@ -290,6 +290,16 @@ func (j *Journal) Replace(records [][]byte) error {
 	return nil
 }
 
+// Sync returns when everything that was added is on disk, or why it is not.
+func (j *Journal) Sync() error {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	j.flush()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
+}
+
 // Size is how many bytes the journal has on disk.
 func (j *Journal) Size() int64 {
 	j.disk.Lock()

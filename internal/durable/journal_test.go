@@ -175,6 +175,9 @@ func TestJournalFailureTable(t *testing.T) {
 			if err := j.Replace(nil); !errors.Is(err, ErrBroken) {
 				t.Errorf("replaced: %v", err)
 			}
+			if err := j.Sync(); !errors.Is(err, ErrBroken) {
+				t.Errorf("synced: %v", err)
+			}
 			j.Close()
 			j, got := open(t, path)
 			same(t, got, records(0, c.have))
@@ -224,6 +227,21 @@ func TestGroupCommit(t *testing.T) {
 	j.Close()
 	_, got := open(t, path)
 	same(t, got, records(0, 5+n))
+}
+
+// Sync waits for what others have added, and for a write that is going on.
+func TestSync(t *testing.T) {
+	path := newJournal(t)
+	j, _ := open(t, path)
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	j.Add([]byte("record 4"))
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	_, got := open(t, path)
+	same(t, got, records(0, 5))
 }
 
 func TestReplace(t *testing.T) {
