@@ -496,3 +496,49 @@ func TestExport(t *testing.T) {
 		}
 	}
 }
+
+// Burned blanks never push what comes later out of a search.
+func TestPlanKeepsTheGap(t *testing.T) {
+	m := newMint(t, coins1)
+	w := newWallet(t)
+	if err := w.SetPolicy(Policy{Window: 24, Stock: map[uint8]int{10: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	id := m.keys[0].Keyset().ID()
+	refuse := func(epoch uint64) {
+		t.Helper()
+		b, err := w.Buy(m.sets(), epoch, wire.TokenCoin, 0, w.Plan(m.sets(), epoch).Buy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Refused(b.Request, credits.CodeFunds); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.Plan(m.sets(), epoch); len(p.Buy) != 0 || p.Short[10] != 2 {
+			t.Errorf("asked again in the epoch of a refusal: %+v", p)
+		}
+	}
+	refuse(1)
+	w = reopen(t, w)
+	refuse(2)
+	buy(t, w, m, 3, wire.TokenCoin, 0, 10, 10)
+	if n := w.state.unmarked(id); n != 0 {
+		t.Errorf("%d burned behind the last token", n)
+	}
+	w.state.next[id] += indexGap/2 + 1
+	p := w.Plan(m.sets(), 4)
+	if len(p.Swaps) != 1 || len(p.Swaps[0].Picks) != 1 || !slices.Equal(p.Swaps[0].Exponents, []uint8{10}) {
+		t.Fatalf("%+v", p)
+	}
+	if err := w.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen(t, w)
+	swapAll(t, w, m, 4)
+	if p := w.Plan(m.sets(), 4); len(p.Swaps) != 0 || w.state.unmarked(id) != 0 {
+		t.Errorf("%+v", p)
+	}
+	if st := w.Status(4, nil); st.Ready != 2<<10 {
+		t.Errorf("%+v", st)
+	}
+}
