@@ -35,4 +35,6 @@ func open(t testing.TB, conn string) *postgres.Store {
 	return s
 }
 
-func TestContract(t *testing.T) { storetest.Contract(t, makerOn(pgtest.Start(t))) }
+func TestContract(t *testing.T) { storetest.Contract(t, makerOn(serverOf(t))) }
+
+func TestAttacks(t *testing.T) { storetest.Attacks(t, makerOn(serverOf(t))) }

@@ -89,7 +89,7 @@ func run[T any](s *Store, from chan T, core func(T) *write, same func(a, b T) bo
 
 // persist does a batch until it is done, or does not succeed.
 func persist[T any](s *Store, batch []T, core func(T) *write, do func(ctx context.Context, tx pgx.Tx, batch []T, again bool) error) {
-	wait, again := pause, false
+	wait, again := s.pause, false
 	for try := 1; ; try++ {
 		err := s.transact(func(ctx context.Context, tx pgx.Tx) error { return do(ctx, tx, batch, again) })
 		if err == nil {
@@ -342,7 +342,7 @@ func (s *Store) insertOps(ctx context.Context, tx pgx.Tx, todo map[[32]byte]*beg
 	for _, k := range keys {
 		d := todo[[32]byte(k)].d
 		untils, epochs, versions = append(untils, int64(d.Until)), append(epochs, int64(d.Epoch)), append(versions, int64(d.Version))
-		states, data = append(states, int16(d.State)), append(data, d.Data)
+		states, data = append(states, int16(d.State)), append(data, blob(d.Data))
 	}
 	had, err := scanKeys(tx.Query(ctx, `INSERT INTO sotto_bank.ops (key, until, epoch, state, version, data)
 		SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::bytea[]) ON CONFLICT DO NOTHING RETURNING key`,
@@ -355,6 +355,14 @@ func (s *Store) insertOps(ctx context.Context, tx pgx.Tx, todo map[[32]byte]*beg
 		fresh[k] = todo[k]
 	}
 	return fresh, nil
+}
+
+// blob is b, never NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // insertCoins uses up the coins of new operations, in the order of their ids.
@@ -468,7 +476,7 @@ func (s *Store) doAdvances(ctx context.Context, tx pgx.Tx, batch []*advance, aga
 			continue
 		}
 		todo[a.op.Key] = a
-		keys, data = append(keys, a.op.Key[:]), append(data, a.op.Data)
+		keys, data = append(keys, a.op.Key[:]), append(data, blob(a.op.Data))
 		untils, versions, states = append(untils, int64(a.op.Until)), append(versions, int64(a.op.Version)), append(states, int16(a.op.State))
 	}
 	if len(todo) == 0 {

@@ -296,7 +296,7 @@ func (t *tx) begin(generation uint64, d *redeem.Draft) (redeem.Op, error) {
 		}
 	}
 	// From here on it writes, and an error breaks the transaction.
-	if err := t.exec("op", fmt.Sprintf("INSERT INTO ops_%d VALUES (?, ?, ?, ?, ?)", d.Until), d.Key[:], int64(d.Epoch), d.State, d.Version, d.Data); err != nil {
+	if err := t.exec("op", fmt.Sprintf("INSERT INTO ops_%d VALUES (?, ?, ?, ?, ?)", d.Until), d.Key[:], int64(d.Epoch), d.State, d.Version, blob(d.Data)); err != nil {
 		return none, err
 	}
 	for _, c := range d.Coins {
@@ -310,6 +310,14 @@ func (t *tx) begin(generation uint64, d *redeem.Draft) (redeem.Op, error) {
 		}
 	}
 	return d.Op, t.lines(d.Entries)
+}
+
+// blob is b, never NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // lines writes table entries. Of two with one name the one worth more stays:
@@ -335,7 +343,7 @@ func (s *Store) Advance(ctx context.Context, generation uint64, op redeem.Op, en
 			return err
 		}
 		r, err := t.Exec(fmt.Sprintf("UPDATE ops_%d SET state = ?, version = version + 1, data = ? WHERE key = ? AND version = ?", op.Until),
-			op.State, op.Data, op.Key[:], op.Version)
+			op.State, blob(op.Data), op.Key[:], op.Version)
 		if err != nil {
 			return fmt.Errorf("sqlite: advance: %w", err)
 		}

@@ -7,10 +7,13 @@
 package storetest
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -64,6 +67,20 @@ func NewWorld(tb testing.TB) *World {
 	return w
 }
 
+// Headless is the [testing.TB] of a process that is none of a test: what fails
+// there panics.
+func Headless() testing.TB { return headless{} }
+
+type headless struct{ testing.TB }
+
+func (headless) Helper()                  {}
+func (headless) Context() context.Context { return context.Background() }
+func (headless) Fatal(args ...any)        { panic(fmt.Sprint(args...)) }
+
+// Stamp makes the blanks of this world others than those of a world with
+// another number.
+func (w *World) Stamp(n uint64) { w.index.Store(n << 32) }
+
 // With is the world for a sub-test.
 func (w *World) With(tb testing.TB) *World {
 	c := *w
@@ -72,7 +89,9 @@ func (w *World) With(tb testing.TB) *World {
 }
 
 func (w *World) generate(k credits.Keyset, exponents []uint8) *issue.Keys {
-	keys, err := issue.Generate(rand.Reader, k, exponents)
+	// The same in every process: a child's coins are its parent's.
+	seed := sha256.Sum256(fmt.Append(nil, "SIMULATED ", k.Type, k.First))
+	keys, err := issue.Generate(mathrand.NewChaCha8(seed), k, exponents)
 	w.must(err)
 	return keys
 }
