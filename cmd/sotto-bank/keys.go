@@ -34,8 +34,7 @@ With epochs of an hour a period is 168 epochs of sale and 672 more to spend:
 	{"keys list", `Prints the keysets of the directory of keys.`, keysList},
 	{"keys check", `Reads every key file, judges whether they go together as every client will, and
 compares the public list with them.`, keysCheck},
-	{"keys publish", `Writes the public list anew. With -epoch, without those that nobody can spend any
-more in it.`, keysPublish},
+	{"keys publish", `Writes the public list anew. With -epoch, without those that are over by then.`, keysPublish},
 	{"ticket-key new", `Makes the key that signs tickets: the private file for the anonymous port, and beside
 it FILE.pub, 32 bytes, for the publisher's ticket_key and the nodes' configurations.`, ticketKeyNew},
 }
@@ -172,7 +171,7 @@ func keysPublish(_ context.Context, e *env, args []string) int {
 func (e *env) withKeys(args []string, f func(dir string, epoch uint64) error) int {
 	fs := e.flags()
 	path := fs.String("config", "", "the identified port's YAML `file`")
-	epoch := fs.Uint64("epoch", 0, "leave out keysets that nobody can spend in this `epoch` any more")
+	epoch := fs.Uint64("epoch", 0, "leave out keysets whose last epoch to spend is before this `epoch`")
 	if code, done := e.parse(fs, args, "config"); done {
 		return code
 	}

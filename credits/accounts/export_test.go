@@ -24,3 +24,6 @@ func (s *Store) Exec(query string, args ...any) error {
 	_, err := s.write.Exec(query, args...)
 	return err
 }
+
+// Engine is what the ports ask.
+func (b *Bank) Engine() *Engine { return b.engine }

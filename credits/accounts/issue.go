@@ -37,6 +37,9 @@ func (e *Engine) Issue(ctx context.Context, a api.Account, r *api.IssueRequest) 
 	if err != nil {
 		return nil, err
 	}
+	if !wellFormed(r) {
+		return nil, errRequest
+	}
 	digest, err := digestOf(r)
 	if err != nil {
 		return nil, err
@@ -90,11 +93,17 @@ func (e *Engine) Issue(ctx context.Context, a api.Account, r *api.IssueRequest) 
 	return answer, nil
 }
 
+// wellFormed: a number of tokens in bounds, and none of them twice.
+func wellFormed(r *api.IssueRequest) bool {
+	seen := make(map[api.Value]bool, len(r.Tokens))
+	for _, t := range r.Tokens {
+		seen[t.Blinded] = true
+	}
+	return len(r.Tokens) > 0 && len(r.Tokens) <= api.MaxTokens && len(seen) == len(r.Tokens)
+}
+
 // price looks at the request alone: what it costs, in units.
 func (e *Engine) price(v View, r *api.IssueRequest) (*credits.Keyset, uint64, error) {
-	if len(r.Tokens) == 0 || len(r.Tokens) > api.MaxTokens {
-		return nil, 0, errRequest
-	}
 	set, ok := v.Set.Find(r.Keyset)
 	if !ok || !set.Sells(v.Epoch) {
 		return nil, 0, errEpoch
@@ -106,16 +115,11 @@ func (e *Engine) price(v View, r *api.IssueRequest) (*credits.Keyset, uint64, er
 	for _, k := range set.Keys {
 		sold[k.Exponent] = true
 	}
-	seen := make(map[api.Value]bool, len(r.Tokens))
 	var units uint64
 	for _, t := range r.Tokens {
 		if !sold[t.Exponent] {
 			return nil, 0, errClass
 		}
-		if seen[t.Blinded] {
-			return nil, 0, errRequest // the same token twice
-		}
-		seen[t.Blinded] = true
 		units += 1 << t.Exponent // at most 2^10 times 2^40
 	}
 	if set.Type != wire.TokenCoin {
@@ -243,6 +247,9 @@ func (e *Engine) Redeem(ctx context.Context, a api.Account, r *api.RedeemRequest
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Vouchers) == 0 || len(r.Vouchers) > api.MaxVouchers {
+		return nil, errRequest
+	}
 	digest, err := digestOf(r)
 	if err != nil {
 		return nil, err
@@ -304,9 +311,6 @@ type voucher struct {
 
 // worth verifies the vouchers of a request and adds them up.
 func (e *Engine) worth(v View, a api.Account, r *api.RedeemRequest) (coins []voucher, units, last uint64, err error) {
-	if len(r.Vouchers) == 0 || len(r.Vouchers) > api.MaxVouchers {
-		return nil, 0, 0, errRequest
-	}
 	over := api.RedeemDigest(a, r.Request)
 	seen := map[[32]byte]bool{}
 	for _, w := range r.Vouchers {

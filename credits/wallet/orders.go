@@ -171,8 +171,13 @@ func (w *Wallet) get(id [32]byte, what uint8) (o orderRecord, paid []token, err 
 	return x.orderRecord, paid, nil
 }
 
-// ids returns the orders that were neither done nor refused.
-func (w *Wallet) ids(what uint8) (list [][32]byte) {
+// ids returns the orders on disk that were neither done nor refused.
+func (w *Wallet) ids(what uint8) (list [][32]byte, err error) {
+	defer func() {
+		if err = w.synced(); err != nil {
+			list = nil
+		}
+	}()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range sortedKeys(w.state.orders) {
@@ -180,7 +185,7 @@ func (w *Wallet) ids(what uint8) (list [][32]byte) {
 			list = append(list, id)
 		}
 	}
-	return list
+	return list, nil
 }
 
 // swap makes the request of a swap that is on disk. The epoch is not in the
@@ -220,7 +225,11 @@ func (w *Wallet) pay(tokens []token, digest [32]byte) (list []credits.Paid) {
 
 // Swaps returns the swaps that were begun and not ended, to be sent in an epoch.
 func (w *Wallet) Swaps(epoch uint64) (list []*Swap, err error) {
-	for _, id := range w.ids(orderSwap) {
+	ids, err := w.ids(orderSwap)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
 		s, err := w.swap(id, epoch)
 		if errors.Is(err, ErrUnknown) {
 			continue // ended meanwhile
@@ -350,7 +359,11 @@ func (w *Wallet) buy(id [32]byte) (*Buy, error) {
 
 // Buys returns the purchases that were begun and not ended.
 func (w *Wallet) Buys() (list []*Buy, err error) {
-	for _, id := range w.ids(orderBuy) {
+	ids, err := w.ids(orderBuy)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
 		b, err := w.buy(id)
 		if errors.Is(err, ErrUnknown) {
 			continue
@@ -457,7 +470,11 @@ func (w *Wallet) redeem(id [32]byte) (*Redeem, error) {
 
 // Redeems returns the redemptions that were begun and not ended.
 func (w *Wallet) Redeems() (list []*Redeem, err error) {
-	for _, id := range w.ids(orderRedeem) {
+	ids, err := w.ids(orderRedeem)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
 		r, err := w.redeem(id)
 		if errors.Is(err, ErrUnknown) {
 			continue

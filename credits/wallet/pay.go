@@ -235,7 +235,7 @@ func (w *Wallet) Settle(headerHash [32]byte, c *wire.Change) (Result, error) {
 	p, result, err := w.open(headerHash)
 	w.mu.Unlock()
 	if p == nil || err != nil {
-		return result, err
+		return w.known(result, err)
 	}
 	switch c.State {
 	case wire.ChangePending:
@@ -266,13 +266,24 @@ func (w *Wallet) open(headerHash [32]byte) (*payment, Result, error) {
 	return nil, Result{}, ErrUnknown
 }
 
+// known returns a result that somebody else came to, when it is on disk.
+func (w *Wallet) known(r Result, err error) (Result, error) {
+	if err == nil {
+		err = w.synced()
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return r, nil
+}
+
 // finish writes the end of a payment down. Of two at once the first counts.
 func (w *Wallet) finish(headerHash [32]byte, r record) (Result, error) {
 	w.mu.Lock()
 	p, result, err := w.open(headerHash)
 	if p == nil || err != nil {
 		w.mu.Unlock()
-		return result, err
+		return w.known(result, err)
 	}
 	commit, err := w.record(r)
 	result = w.state.closed[headerHash].result(false)
@@ -382,7 +393,7 @@ func (w *Wallet) Absent(headerHash [32]byte, epoch uint64) (Result, error) {
 	p, result, err := w.open(headerHash)
 	w.mu.Unlock()
 	if p == nil || err != nil {
-		return result, err
+		return w.known(result, err)
 	}
 	if epoch < p.epoch+2 {
 		return Result{Pending: true}, nil

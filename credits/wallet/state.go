@@ -147,7 +147,9 @@ func (s *state) apply(r record) error {
 	case *nextRecord:
 		s.next[r.keyset] = r.index
 	case *spentRecord:
-		s.spent[r.epoch] = r.units
+		if s.spent[r.epoch] = r.units; r.units == 0 {
+			delete(s.spent, r.epoch)
+		}
 	case *eventRecord:
 		s.event(r.Event)
 	case *lostRecord:
@@ -479,8 +481,12 @@ func (s *state) snapshot() (list []record) {
 	for _, id := range sortedKeys(s.next) {
 		list = append(list, &nextRecord{id, s.next[id]})
 	}
-	for _, e := range slices.Sorted(maps.Keys(s.spent)) {
-		list = append(list, &spentRecord{e, s.spent[e]})
+	spent := maps.Clone(s.spent)
+	for _, p := range s.payments { // replaying a payment counts it, whether it still counts or not
+		spent[p.epoch] += 0
+	}
+	for _, e := range slices.Sorted(maps.Keys(spent)) {
+		list = append(list, &spentRecord{e, spent[e]})
 	}
 	for _, e := range s.events {
 		list = append(list, &eventRecord{e})

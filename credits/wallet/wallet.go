@@ -71,6 +71,7 @@ type Wallet struct {
 type journal interface {
 	Add(record []byte) waiter
 	Replace(records [][]byte) error
+	Sync() error
 	Size() int64
 	Close() error
 }
@@ -221,6 +222,18 @@ func (w *Wallet) wait(c waiter) error {
 		w.mu.Unlock()
 	}
 	return err
+}
+
+// synced returns when everything that others have done so far is on disk: what
+// is only in memory must not be sent, nor be reported as done.
+func (w *Wallet) synced() error {
+	w.mu.Lock()
+	j, err := w.journal, w.err
+	w.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return j.Sync()
 }
 
 // keep returns the record of a keyset that is not kept yet.

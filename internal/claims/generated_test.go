@@ -35,7 +35,9 @@ func TestOperateIsCurrent(t *testing.T) {
 		"router":    settings(t, "router", "Config") + settings(t, "cmd/sotto-router", "config"),
 		"node":      settings(t, "computenode", "Config") + settings(t, "cmd/sotto-node", "config"),
 		"publisher": settings(t, "transparency/publish", "Config"), "tls": settings(t, "internal/httpx", "TLS"),
-		"witness": settings(t, "transparency/witness", "Config"), "release": settings(t, "transparency/release/build", "Config"),
+		"bank-identified": settings(t, "credits/accounts", "Config"), "bank-admin": settings(t, "cmd/sotto-bank", "adminConfig"),
+		"bank-anonymous": settings(t, "credits/bank", "Config"),
+		"witness":        settings(t, "transparency/witness", "Config"), "release": settings(t, "transparency/release/build", "Config"),
 		"trust": settings(t, "transparency", "Trust"), "metrics": metricsList(t),
 	} {
 		part := regexp.MustCompile(`(?s)(<!-- generated: ` + name + ` -->\n).*?(<!-- end -->)`)

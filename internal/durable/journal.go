@@ -147,6 +147,12 @@ func CreateJournal(path string, records [][]byte) error {
 	return CreateFile(path, b, 0o600)
 }
 
+// Frames is records as a new journal has them, for other files than journals.
+func Frames(records [][]byte) []byte {
+	b, _ := snapshot(records)
+	return b
+}
+
 func snapshot(records [][]byte) (b []byte, frames uint64) {
 	var body []byte
 	for i, r := range records {
@@ -282,6 +288,16 @@ func (j *Journal) Replace(records [][]byte) error {
 	j.file, j.number, j.size = f, frames, int64(len(b))
 	old.Close() // nobody reads or writes it any more
 	return nil
+}
+
+// Sync returns when everything that was added is on disk, or why it is not.
+func (j *Journal) Sync() error {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	j.flush()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
 }
 
 // Size is how many bytes the journal has on disk.
