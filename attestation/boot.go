@@ -73,7 +73,7 @@ func checkACPI(v *verification) (outcome, error) {
 // what else is in RTMR 2, that register as a whole speaks for the line.
 func checkTDLine(v *verification) (outcome, error) {
 	if len(v.image.RTMR2Events) == 0 {
-		return outcome{expected: fmt.Sprintf("one of %q", v.image.CommandLines), got: "covered by RTMR 2"}, nil
+		return outcome{expected: oneOf(v.image.CommandLines), got: "covered by RTMR 2"}, nil
 	}
 	known := make([][48]byte, len(v.image.RTMR2Events))
 	for i, m := range v.image.RTMR2Events {
@@ -89,7 +89,16 @@ func checkTDLine(v *verification) (outcome, error) {
 			return outcome{got: fmt.Sprintf("%q", want)}, nil
 		}
 	}
-	return outcome{}, refuse.Differ(refuse.Cmdline, "command line", fmt.Sprintf("one of %q", v.image.CommandLines), fmt.Sprintf("%.200q, SHA-384 %x", line.Text, line.Digest))
+	return outcome{}, refuse.Differ(refuse.Cmdline, "command line", oneOf(v.image.CommandLines), fmt.Sprintf("%.200q, SHA-384 %x", line.Text, line.Digest))
+}
+
+// oneOf names what is allowed. A list of one is the value itself, so that a
+// report can mark where it differs.
+func oneOf(lines []string) string {
+	if len(lines) == 1 {
+		return fmt.Sprintf("%q", lines[0])
+	}
+	return fmt.Sprintf("one of %q", lines)
 }
 
 // logRefusal maps what the event log says of itself.
@@ -114,7 +123,7 @@ func checkCommandLine(v *verification) (outcome, error) {
 	if slices.Contains(v.image.CommandLines, line) {
 		return outcome{got: fmt.Sprintf("%q", line)}, nil
 	}
-	out := outcome{expected: fmt.Sprintf("one of %q", v.image.CommandLines), got: fmt.Sprintf("%.200q", line)}
+	out := outcome{expected: oneOf(v.image.CommandLines), got: fmt.Sprintf("%.200q", line)}
 	rest, ok := cutRootHash(line)
 	for _, known := range v.image.CommandLines {
 		if want, has := cutRootHash(known); ok && has && rest == want {

@@ -148,7 +148,7 @@ func checkPolicy(v *verification) (outcome, error) {
 			return bad("no TCB floor for " + product)
 		}
 	}
-	out := outcome{got: fmt.Sprintf("%d images, platforms %v", len(p.Images), p.Platforms)}
+	out := outcome{got: fmt.Sprintf("images %d, platforms %v", len(p.Images), p.Platforms)}
 	if p.Roots.Simulated() {
 		out.gap = "simulated hardware: the roots stand for no vendor"
 	}

@@ -81,9 +81,8 @@ func checkAcceptable(v *verification) (outcome, error) {
 	if err := v.restrict(v.genuine.Product, v.genuine.ChipID, v.genuine.CSP == ""); err != nil {
 		return outcome{}, err
 	}
-	tcb := v.genuine.Reported
-	out := outcome{expected: fmt.Sprintf("TCB at least %+v", p.Floors[v.genuine.Product]),
-		got: fmt.Sprintf("bootloader %d, TEE %d, SNP %d, microcode %d", tcb.BlSpl, tcb.TeeSpl, tcb.SnpSpl, tcb.UcodeSpl)}
+	out := outcome{expected: "at least " + snp.Levels(l.Floors[v.genuine.Product]),
+		got: snp.Levels(v.genuine.Reported)}
 	var gaps []string
 	if grace != "" {
 		gaps = append(gaps, grace)
@@ -95,7 +94,7 @@ func checkAcceptable(v *verification) (outcome, error) {
 		gaps = append(gaps, "chip inventory: any genuine chip is accepted")
 	}
 	if l.Waive != (snp.Waivers{}) {
-		gaps = append(gaps, fmt.Sprintf("platform: waived by policy %+v", l.Waive))
+		gaps = append(gaps, "platform: waived by policy: "+strings.Join(l.Waive.Names(), ", "))
 	}
 	out.gap = strings.Join(gaps, "; ")
 	return out, nil
@@ -128,7 +127,8 @@ func (v *verification) restrict(product string, chip [64]byte, known bool) error
 			tcb  kds.TCBParts
 		}{{"reported", v.genuine.Reported}, {"committed", v.genuine.Committed}, {"launch", v.genuine.Launch}} {
 			if !kds.TCBPartsLE(floor.parts(), t.tcb) {
-				return refuse.As(refuse.TCB, "%s TCB below the statement's floor: %+v", t.name, t.tcb)
+				return &refuse.Error{Code: refuse.TCB,
+					Detail: fmt.Sprintf("%s TCB below the statement's floor: %s", t.name, snp.Levels(t.tcb)), Want: "at least " + snp.Levels(floor.parts()), Got: t.name + " " + snp.Levels(t.tcb)}
 			}
 		}
 	}

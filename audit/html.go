@@ -29,12 +29,12 @@ const maxShown = 200
 
 type pageView struct {
 	*Report
-	Policy, Class, Says string
-	CSS                 template.CSS
-	Counts              []countView
-	Shown               []Alarm
-	Newest              []EpochRecord // newest first
-	More                int
+	Policy, Class, Title, Says string
+	CSS                        template.CSS
+	Counts                     []countView
+	Shown                      []Alarm
+	Newest                     []EpochRecord // newest first
+	More                       int
 }
 
 type countView struct {
@@ -50,10 +50,11 @@ type countView struct {
 func (r *Report) HTML(w io.Writer) error {
 	sum := sha256.Sum256([]byte(pageCSS))
 	v := &pageView{
-		Report: r, CSS: template.CSS(pageCSS), Says: strings.TrimPrefix(r.verdictText(), r.Verdict+": "), Newest: slices.Clone(r.Epochs),
+		Report: r, CSS: template.CSS(pageCSS), Newest: slices.Clone(r.Epochs),
 		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 	}
 	slices.Reverse(v.Newest)
+	v.Title, v.Says, _ = strings.Cut(r.verdictText(), ": ")
 	v.Class = class(r.Worst())
 	if r.Verdict == "incomplete" {
 		v.Class = class(max(r.Worst(), Warning))

@@ -240,9 +240,29 @@ func (r *Report) verdictText() string {
 	case "clean":
 		return "clean: one log, and nothing in it that this audit tells of"
 	case "alarms":
-		return fmt.Sprintf("alarms: the worst is %s", r.Worst())
+		return r.alarmed()
 	}
-	return "incomplete: " + r.Incomplete
+	why := strings.TrimPrefix(r.Incomplete, "audit: ")
+	if r.Worst() >= Warning { // what was found comes before what could not be read
+		return r.alarmed() + "; and the audit is incomplete: " + why
+	}
+	return "incomplete: " + why
+}
+
+// alarmed names the worst alarm, in words.
+func (r *Report) alarmed() string {
+	worst, what := r.Worst(), ""
+	for _, a := range r.Alarms {
+		if a.Severity == worst && what == "" {
+			what = What(a.Code)
+		}
+	}
+	for _, i := range r.Open {
+		if i.Severity == worst && what == "" {
+			what = What(i.Code)
+		}
+	}
+	return fmt.Sprintf("alarms: the worst is %s: %s", worst, what)
 }
 
 func sum(m map[string]uint64) (n uint64) {

@@ -129,6 +129,37 @@ func TestReportSaysWhatItKnows(t *testing.T) {
 	}
 }
 
+// TestAlarmsComeBeforeWhatCouldNotBeRead: whoever can make an audit incomplete
+// does not get to hide behind that what it found.
+func TestAlarmsComeBeforeWhatCouldNotBeRead(t *testing.T) {
+	rep := &Report{Verdict: "incomplete", Incomplete: "audit: the statement of epoch 2: no mirror serves it yet"}
+	first := func() string {
+		t.Helper()
+		var page bytes.Buffer
+		if err := rep.HTML(&page); err != nil {
+			t.Fatal(err)
+		}
+		_, box, _ := strings.Cut(page.String(), "<b>")
+		box, _, _ = strings.Cut(box, "</div>")
+		return box
+	}
+	if got := first(); got != "incomplete</b><p>the statement of epoch 2: no mirror serves it yet</p>" {
+		t.Errorf("without alarms: %s", got)
+	}
+	rep.Open = []IncidentReport{{Code: LogFork, Severity: Critical}}
+	if got := first(); !strings.HasPrefix(got, "alarms</b><p>the worst is critical: two worlds, both signed") || !strings.Contains(got, "incomplete: the statement of epoch 2") {
+		t.Errorf("with a fork: %s", got)
+	}
+	if text := rep.Text(); !strings.Contains(text, "verdict      alarms: the worst is critical: two worlds") {
+		t.Errorf("text:\n%s", text)
+	}
+	rep.Epochs = []EpochRecord{{Epoch: 1}, {Epoch: 2, Malformed: true}}
+	var page bytes.Buffer
+	if err := rep.HTML(&page); err != nil || !strings.Contains(page.String(), ">not served<") || !strings.Contains(page.String(), ">malformed<") {
+		t.Errorf("a statement that nobody served and one that is malformed look alike: %v", err)
+	}
+}
+
 type fakeReleaseLog []ReleaseEntry
 
 func (l fakeReleaseLog) Entries(_ context.Context, from uint64, seen []byte) (*ReleasePage, error) {

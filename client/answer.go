@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sotto-project/sotto/hpke/sender"
@@ -79,7 +80,8 @@ func (a *answer) head() error {
 }
 
 // open checks who answered and why, and returns the node's response.
-func (a *answer) open(h *choice, sealed *sender.Request, attempt uint8, origin [32]byte) (*http.Response, error) {
+func (a *answer) open(h *choice, p *parcel) (*http.Response, error) {
+	sealed := p.sealed
 	if err := a.head(); err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func (a *answer) open(h *choice, sealed *sender.Request, attempt uint8, origin [
 	if err != nil {
 		return nil, &Error{Code: CodeStreamAuth, Detail: "route record: " + err.Error(), Sent: true}
 	}
-	if err := h.draw.checkRoute(h.world, sealed.HeaderHash(), origin, attempt, record); err != nil {
+	if err := h.draw.checkRoute(h.world, sealed.HeaderHash(), p.origin, p.attempt, record); err != nil {
 		return nil, err
 	}
 	opened, err := sealed.OpenResponse(a.msg.Body())
@@ -114,7 +116,7 @@ func (a *answer) open(h *choice, sealed *sender.Request, attempt uint8, origin [
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        responseHeader(head.Fields),
-		Body:          &body{answer: a, choice: h, inner: inner, layers: []io.Reader{inner.Body(), opened, a.msg.Body(), a.chunks}},
+		Body:          &body{answer: a, choice: h, parcel: p, inner: inner, layers: []io.Reader{inner.Body(), opened, a.msg.Body(), a.chunks}},
 		ContentLength: -1,
 	}, nil
 }
@@ -140,10 +142,13 @@ const incompleteTrailer = "sotto-incomplete"
 type body struct {
 	answer *answer
 	choice *choice
+	parcel *parcel
+	cash   *cash // nil where nobody pays
 	inner  *bhttp.Reader
 	layers []io.Reader // innermost first
 	err    error       // owned by the reader
 	closed atomic.Bool // Close may come from another goroutine
+	landed sync.Once   // cash was told that the exchange is over, or has taken it over
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -181,12 +186,35 @@ func (b *body) drain() error {
 			return e.hint("send the request again")
 		}
 	}
+	if b.cash != nil {
+		return b.hand()
+	}
 	for _, l := range b.layers[1:] {
 		if err := atEnd(l); err != nil {
 			return err
 		}
 	}
 	return io.EOF
+}
+
+// hand ends a paid answer at the node's final frame, which is where it ends for
+// the application: the change behind it must not delay that (and nobody but the
+// node could have sealed it). The rest is read beside the application.
+func (b *body) hand() error {
+	if err := atEnd(b.layers[1]); err != nil {
+		return err
+	}
+	b.landed.Do(func() {
+		b.parcel.detach()
+		b.cash.collect(b)
+	})
+	return io.EOF
+}
+
+// release ends a paid exchange. It may be called more than once.
+func (b *body) release() {
+	b.parcel.release()
+	b.answer.Close()
 }
 
 // atEnd reads r to its verified end and refuses bytes before it.
@@ -218,9 +246,16 @@ func (b *body) count(err error) {
 
 func (b *body) Close() error {
 	b.closed.Store(true)
-	err := b.answer.Close()
-	b.choice.ended(nil) // if it has not ended before
-	return err
+	defer b.choice.ended(nil) // if it has not ended before
+	if b.cash == nil {
+		return b.answer.Close()
+	}
+	// An answer that was not read to its end brings no change: it is asked for.
+	b.landed.Do(func() {
+		b.release()
+		b.cash.landed(b.parcel.sealed.HeaderHash())
+	})
+	return nil
 }
 
 // streamError gives the errors of the layers beneath their codes. What a

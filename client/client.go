@@ -89,6 +89,9 @@ type Config struct {
 	// SteeringStore keeps that statistic between runs; nil: in State, or, if
 	// that is empty, only as long as the client lives.
 	SteeringStore SteeringStore
+	// Payments, when set, pays where an epoch asks for coins. Such epochs are
+	// refused without.
+	Payments *Payments
 	// Receipt, when set, gets one receipt for each draw that was sent, for
 	// [steer.Pool] and for auditors. It may be called from several goroutines.
 	Receipt func(steer.Receipt)
@@ -109,6 +112,7 @@ type Client struct {
 	http    *http.Client
 	shaping uint8
 	steer   *steering
+	cash    *cash // nil without a wallet
 	// releases is nil where the configuration names no trust in any.
 	releases *release.Judge
 
@@ -189,6 +193,9 @@ func (c *Client) validate() error {
 	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
 		return err
 	}
+	if c.cash, err = newCash(c, c.cfg.Payments); err != nil {
+		return err
+	}
 	var ok bool
 	if c.shaping, ok = shapings[c.cfg.Shaping]; !ok {
 		return fmt.Errorf("shaping %q; off, frames or constant", c.cfg.Shaping)
@@ -214,8 +221,10 @@ func (c *Client) transport() *http.Transport {
 }
 
 // Close drops idle connections and saves the steering statistic. Requests
-// under way go on.
+// under way go on. What is owed to the wallet then stays owed until it is
+// opened again.
 func (c *Client) Close() {
+	c.cash.close()
 	c.http.CloseIdleConnections()
 	c.steer.close()
 }

@@ -94,7 +94,8 @@ const (
 	CodeUnproven      = "log.unproven"      // no mirror proved that the log grew without being rewritten
 	CodeEpochWithheld = "epoch.withheld"    // no current statement could be had
 	CodeSkew          = "clock.skew"        // this machine's clock disagrees with signed times
-	CodePayment       = "payment"           // the epoch asks for a payment that this client does not know
+	CodePayment       = "payment"           // the epoch asks for coins, and there is no wallet
+	CodeBank          = "bank.answer"       // the bank could not be reached, or answered outside the protocol
 	CodeConfig        = "cfg"               // the configuration refuses itself
 )
 

@@ -13,10 +13,12 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/ohttp"
 	"github.com/sotto-project/sotto/ohttp/bhttp"
@@ -25,9 +27,6 @@ import (
 	"github.com/sotto-project/sotto/transparency/roster"
 	"github.com/sotto-project/sotto/transparency/statement"
 )
-
-// maxPack bounds what a client reads as a pack or a freshness list, in bytes.
-const maxPack = 64 << 20
 
 // current returns a world that may be sealed against now: its epoch has not
 // ended and its freshness is young enough. It fetches a new one otherwise.
@@ -212,10 +211,10 @@ func (c *Client) fetchStatement(ctx context.Context) (*world, []sight, error) {
 	if first.st.Empty {
 		return nil, nil, late(worldError(first.st.Current(c.cfg.Now(), nil)))
 	}
-	if first.st.Payment != wire.PaymentNone {
-		return nil, nil, refuse(CodePayment, "this epoch asks for payment of kind %d, which this client does not know", first.st.Payment)
-	}
 	w := &world{statement: first.st, signed: first.signed, leaf: sha256.Sum256(first.signed.Leaf), checkpoint: first.cp, mirrors: agree}
+	if w.sets, err = keysets(first.st); err != nil {
+		return nil, nil, err
+	}
 	return w, seen, w.pickGatewayKey(c.cfg.Candidates)
 }
 
@@ -427,6 +426,24 @@ func readBounded(r io.Reader, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// keysets are what coins of an epoch are made and judged with; nil where nobody
+// pays. Two on sale at once, or a key in two of them, are refused for all.
+func keysets(st *statement.Statement) (*credits.Set, error) {
+	if st.Payment == wire.PaymentNone {
+		return nil, nil
+	}
+	list := make([]credits.Listed, len(st.CoinKeysets))
+	for i, k := range st.CoinKeysets {
+		list[i] = credits.Listed{ID: k.ID, Data: k.Data}
+	}
+	sets, err := credits.NewSet(list)
+	var bad *credits.Refusal
+	if errors.As(err, &bad) {
+		return nil, refuse(bad.Code, "the coin keysets of epoch %d: %s", st.Epoch, bad.Why)
+	}
+	return sets, err
+}
+
 // pickGatewayKey takes the first key of the statement that this client
 // implements, post-quantum ones first. It never takes a key from the gateway.
 func (w *world) pickGatewayKey(candidates int) error {
@@ -521,6 +538,15 @@ type query struct {
 	size    int64 // of the outer message, padded; 0: no padding
 }
 
+// bound is the most bytes that a client reads as the answer to a query: of a pack,
+// what its maker may print.
+func (q *query) bound() int64 {
+	if strings.HasPrefix(q.head.Path, "/v1/pack/") {
+		return statement.MaxPackSize
+	}
+	return statement.MaxFreshnessSize
+}
+
 func (q *query) streams() bool { return false }
 
 func (q *query) produce(outer *encap.Request) error {
@@ -586,12 +612,12 @@ func (c *Client) query(ctx context.Context, w *world, q *query, watch *watch) ([
 	if err := a.head(); err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(watched{a.msg.Body(), watch}, maxPack+1))
+	b, err := io.ReadAll(io.LimitReader(watched{a.msg.Body(), watch}, q.bound()+1))
 	if err != nil {
 		return nil, streamError(err)
 	}
-	if len(b) > maxPack {
-		return nil, refuse("att.size", "%s: more than %d bytes", q.head.Path, maxPack)
+	if int64(len(b)) > q.bound() {
+		return nil, refuse("att.size", "%s: more than %d bytes", q.head.Path, q.bound())
 	}
 	return b, atEnd(a.chunks)
 }

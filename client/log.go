@@ -100,6 +100,15 @@ func (h *history) take(m *state.Memory) {
 	h.mem = m
 }
 
+// unprove forgets proofs. They lead into a tree that did not come to be remembered,
+// and the next look may be shown another one that goes on from the one that is.
+func (h *history) unprove() {
+	h.line = nil
+	if h.mem != nil {
+		h.line = map[tree]bool{treeOf(h.mem.Point): true}
+	}
+}
+
 // observe compares checkpoints with what is remembered and with each other,
 // and remembers the largest. It is called before anything is believed that
 // came with them, with last at the latest before anything is sent.
@@ -119,20 +128,14 @@ func (c *Client) observe(ctx context.Context, seen []sight, last bool) error {
 	}
 	p := c.newProver()
 	for range 8 {
-		largest := c.log.mem
-		for _, s := range seen {
-			next, err := c.place(ctx, p, largest, s)
-			switch {
-			case err == nil:
-				largest = next
-			case !errors.Is(err, errBehind):
-				return err
-			case last:
-				return refuse(CodeRollback, "%s shows a log of %d leaves, nobody a larger one; %d were seen before", s.by, s.point.Size, largest.Point.Size).
-					hint("copies may lag for some seconds: try again; if it stays so, somebody shows you an old log")
-			}
+		largest, err := c.placeAll(ctx, p, seen, last)
+		if err == nil {
+			err = c.remember(largest, nil)
 		}
-		err := c.remember(largest, nil)
+		if err == nil {
+			return nil
+		}
+		c.log.unprove()
 		if !errors.Is(err, state.ErrChanged) {
 			return err
 		}
@@ -141,6 +144,25 @@ func (c *Client) observe(ctx context.Context, seen []sight, last bool) error {
 		}
 	}
 	return refuse(state.CodeUnwritable, "other processes change the memory of the log faster than it can be compared with")
+}
+
+// placeAll finds the places of all checkpoints, largest first, and returns what is to
+// be remembered.
+func (c *Client) placeAll(ctx context.Context, p *prover, seen []sight, last bool) (*state.Memory, error) {
+	largest := c.log.mem
+	for _, s := range seen {
+		next, err := c.place(ctx, p, largest, s)
+		switch {
+		case err == nil:
+			largest = next
+		case !errors.Is(err, errBehind):
+			return nil, err
+		case last:
+			return nil, refuse(CodeRollback, "%s shows a log of %d leaves, nobody a larger one; %d were seen before", s.by, s.point.Size, largest.Point.Size).
+				hint("copies may lag for some seconds: try again; if it stays so, somebody shows you an old log")
+		}
+	}
+	return largest, nil
 }
 
 // errBehind is for a checkpoint that could be compared only in a tree that

@@ -586,3 +586,53 @@ func TestOneNodeOfMany(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWasNotRememberedIsNotBelieved: AT-48: a look that fails after a proof has
+// proven nothing for the next one: two trees that both go on from what is
+// remembered, shown one after the other, would both pass for one log.
+func TestWhatWasNotRememberedIsNotBelieved(t *testing.T) {
+	for name, dir := range map[string]string{"AT-48/with a state": t.TempDir(), "AT-48/without": ""} {
+		t.Run(name, func(t *testing.T) {
+			w := clienttest.Start(t, 3)
+			cl := w.Client(kept(dir))
+			mustAsk(t, cl)
+			now, trees := time.Now(), [2]*transparency.Tree{}
+			for i := range trees {
+				trees[i] = w.Tree(-1, 0)
+				for range 3 {
+					if err := trees[i].Append(fmt.Appendf(nil, "SIMULATED: a leaf of log %d", i)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			shows := func(tree *transparency.Tree, points ...string) {
+				for i, r := range w.Relays {
+					r.Intercept(func(h http.Handler) http.Handler {
+						return http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+							switch {
+							case q.URL.Path == "/v1/checkpoint":
+								says(200, points[i])(rw, q)
+							case strings.HasPrefix(q.URL.Path, "/v1/log/"):
+								tilesOf(tree)(rw, q)
+							default:
+								h.ServeHTTP(rw, q)
+							}
+						})
+					})
+				}
+			}
+			// The first tree is proven; then a copy of it that went back ends the look.
+			a := note(t, w, trees[0], 4, now.Add(-time.Minute))
+			shows(trees[0], a, note(t, w, trees[0], 3, now))
+			w.NoSend(t, func() {
+				_, err := cl.Verify(t.Context())
+				refused(t, err, client.CodeRollback)
+			})
+			shows(trees[1], note(t, w, trees[1], 5, now), a)
+			w.NoSend(t, func() {
+				_, err := cl.Verify(t.Context())
+				refused(t, err, client.CodeFork)
+			})
+		})
+	}
+}

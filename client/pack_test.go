@@ -71,6 +71,18 @@ func TestPackOfTheNextEpoch(t *testing.T) {
 	}
 }
 
+// TestLargePack: a pack may be as large as who makes it may print it; otherwise a
+// fleet that grows is one day refused by all of its clients at once.
+func TestLargePack(t *testing.T) {
+	w := clienttest.Start(t, 3)
+	w.Epoch(time.Now().Add(-time.Second), time.Hour, edit{Statement: func(_ *statement.Statement, p *statement.Pack) {
+		for i := range byte(2) {
+			p.Add(append(make([]byte, statement.MaxObjectSize-1), i))
+		}
+	}})
+	mustAsk(t, w.Client())
+}
+
 // TestEpochTurnsMeanwhile: an epoch that ends between a client's first question
 // about it and its last is nobody's fault, and the client asks again.
 func TestEpochTurnsMeanwhile(t *testing.T) {

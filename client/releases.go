@@ -121,7 +121,7 @@ func (r *ReleaseReport) Rows() [][3]string {
 		age = "see the gaps"
 	}
 	rows := [][3]string{
-		{name, r.Repository + " " + r.Tag, fmt.Sprintf("commit %s: %d images, %d models", r.Commit, r.Images, r.Models)},
+		{name, r.Repository + " " + r.Tag, fmt.Sprintf("commit %s; images %d, models %d", r.Commit, r.Images, r.Models)},
 		{"signer", r.Signer, "as your trust names it"},
 		{"public", "since " + r.Public.UTC().Format(time.RFC3339), age},
 	}

@@ -151,7 +151,7 @@ func (j *Judge) open(s *Saved) (*world, error) {
 		return nil, err
 	}
 	if err := st.Current(j.At, w.fresh); err != nil {
-		return nil, err
+		return nil, j.dated(err, w.fresh)
 	}
 	releases, err := newReleases(j.Releases)
 	if err != nil {
@@ -164,6 +164,17 @@ func (j *Judge) open(s *Saved) (*world, error) {
 		w.listed = append(w.listed, &listed{id: n.ID, row: n})
 	}
 	return w, nil
+}
+
+// dated says of evidence from a file what of a fetched one is said of the local
+// clock, which has no part in this.
+func (j *Judge) dated(err error, fresh *transparency.Checkpoint) error {
+	var skew *transparency.Error
+	if !errors.As(err, &skew) || string(skew.Code) != CodeSkew {
+		return err
+	}
+	return refuse(CodeSkew, "judged as of %s, and the newest time that witnesses signed in it is %s", j.At.UTC().Format(time.RFC3339), fresh.Time.UTC().Format(time.RFC3339)).
+		hint("judge it as of a time at which it was fresh")
 }
 
 // Evidence returns the evidence of the listed nodes, in the statement's order,

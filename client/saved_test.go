@@ -83,8 +83,12 @@ func TestSavedEvidence(t *testing.T) {
 		}
 	})
 	t.Run("years later", func(t *testing.T) {
-		if r, err := judge(w, s.Time.AddDate(60, 0, 0)).Verify(s); err == nil || r != nil && r.Verdict != "failed" {
+		r, err := judge(w, s.Time.AddDate(60, 0, 0)).Verify(s)
+		if err == nil || r != nil && r.Verdict != "failed" {
 			t.Errorf("%v %+v", err, r)
+		}
+		if client.CodeOf(err) == client.CodeSkew && (strings.Contains(err.Error(), "local clock") || strings.Contains(err.Error(), "mirror")) {
+			t.Errorf("a file was judged without a clock and without a mirror: %v", err)
 		}
 	})
 	t.Run("before", func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/hpke/sender"
 	"github.com/sotto-project/sotto/internal/wire"
@@ -47,7 +48,10 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.steer.permits(w.statement.Epoch); err != nil {
+	if err := c.steer.permits(w.statement); err != nil {
+		return nil, err
+	}
+	if err := c.payable(w); err != nil {
 		return nil, err
 	}
 	if err := call.spool(w.onlyModel()); err != nil {
@@ -142,7 +146,7 @@ func retryable(err error) bool {
 	case CodeRelay: // a connection that broke later may have carried the request
 		return errors.As(err, &own) && !own.Sent
 	case CodeBusy, "node.unreachable", "node.rekeyed", "node.draining", "node.starting", "epoch", "rate",
-		"busy", "overload", "gateway.unreachable":
+		"busy", "overload", "gateway.unreachable", "bank.unreachable", credits.CodeSpent:
 		return true
 	}
 	return false
@@ -180,15 +184,46 @@ func (c *Client) attempt(ctx context.Context, h *choice, call *call) (*http.Resp
 		return nil, refuse("rng", "sealing: %v", err)
 	}
 	n, origin := h.attempted(sealed.HeaderHash())
-	answer, err := c.exchange(ctx, w, &parcel{world: w, call: call, sealed: sealed, attempt: n, origin: origin})
+	p := &parcel{world: w, call: call, sealed: sealed, attempt: n, origin: origin}
+	if w.statement.Payment == wire.PaymentNone {
+		return c.deliver(ctx, h, p)
+	}
+	if err := c.payable(w); err != nil { // a retry may be in another world
+		return nil, err
+	}
+	if p.spend, err = c.cash.pay(w, h.draw, call, sealed.HeaderHash()); err != nil {
+		return nil, err
+	}
+	// The exchange does not end with the application's context but with what
+	// follows the answer: change is read when the application has gone.
+	paid, release := context.WithCancel(context.WithoutCancel(ctx))
+	p.release, p.detach = release, context.AfterFunc(ctx, release)
+	resp, err := c.deliver(paid, h, p)
+	if err != nil {
+		release()
+		c.cash.unpaid(sealed.HeaderHash(), err)
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	return resp, nil
+}
+
+// deliver sends a parcel and opens the answer as far as its head.
+func (c *Client) deliver(ctx context.Context, h *choice, p *parcel) (*http.Response, error) {
+	answer, err := c.exchange(ctx, p.world, p)
 	if err != nil {
 		return nil, err
 	}
 	h.sent = true
-	resp, err := answer.open(h, sealed, n, origin)
+	resp, err := answer.open(h, p)
 	if err != nil {
 		answer.Close()
 		return nil, err
+	}
+	if p.release != nil {
+		resp.Body.(*body).cash = c.cash
 	}
 	return resp, nil
 }
@@ -200,6 +235,11 @@ type parcel struct {
 	sealed  *sender.Request
 	attempt uint8
 	origin  [32]byte
+
+	// Of a paid request; else zero and nil.
+	spend   wire.Spend
+	release func()      // ends its exchange
+	detach  func() bool // keeps the application's context from ending it
 }
 
 // streams reports whether the body is too large to be made in memory.
@@ -212,7 +252,7 @@ func (p *parcel) produce(outer *encap.Request) error {
 	if err != nil {
 		return refuse(CodeRequest, "%v", err)
 	}
-	block := wire.RoutingBlock{Payment: p.world.statement.Payment, Epoch: p.world.statement.Epoch, Attempt: p.attempt, Origin: p.origin}
+	block := wire.RoutingBlock{Payment: p.world.statement.Payment, Epoch: p.world.statement.Epoch, Attempt: p.attempt, Origin: p.origin, Spend: p.spend}
 	// The router's part is shorter than a block, whatever k: it begins the first.
 	content := &blocks{w: msg, buf: block.Append(make([]byte, 0, firstStep))}
 	content.buf = p.sealed.Header().Append(content.buf)

@@ -34,7 +34,7 @@ func BenchmarkStart1000(b *testing.B) {
 }
 
 // BenchmarkStart1000GPU is BenchmarkStart1000 with a GPU in each node.
-func BenchmarkStart1000GPU(b *testing.B) { benchmarkStart(b, rostertest.NewGPU(b, 1000)) }
+func BenchmarkStart1000GPU(b *testing.B) { benchmarkStart(b, rostertest.NewGPU(b, 1000, 1)) }
 
 func benchmarkStart(b *testing.B, w *rostertest.World) {
 	e := w.Epoch(time.Now().Add(-time.Minute), nil)

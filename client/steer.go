@@ -13,6 +13,7 @@ import (
 	"github.com/sotto-project/sotto/audit/steer"
 	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/internal/wire"
+	"github.com/sotto-project/sotto/transparency/statement"
 )
 
 // A SteeringStore keeps the steering statistic between runs of a program, in
@@ -96,9 +97,9 @@ func (s *steering) ready() error {
 }
 
 // permits refuses before anything is sealed in an epoch, if the policy says so.
-// What was counted fades to that epoch first: after a refusal nothing is
+// What was counted fades to the epoch's hour first: after a refusal nothing is
 // observed, and nothing else would ever let it fade.
-func (s *steering) permits(epoch uint64) error {
+func (s *steering) permits(st *statement.Statement) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(); err != nil {
@@ -114,20 +115,20 @@ func (s *steering) permits(epoch uint64) error {
 	if s.level < at {
 		return nil
 	}
-	s.meter.Advance(epoch)
+	s.meter.Advance(steer.Hour(st.NotBefore))
 	alarms := s.meter.Alarms()
 	if s.level = highest(alarms); s.level < at {
 		return nil
 	}
 	return refuse(CodeSteering, "%s", alarms[0]).
-		hint("somebody may be choosing the nodes that answer you, and docs/non-targetability.md says what this shows; it fades in some epochs without requests, and sotto audit forget --steering begins a new count at once")
+		hint("somebody may be choosing the nodes that answer you, and docs/non-targetability.md says what this shows; it fades in some hours without requests, and sotto audit forget --steering begins a new count at once")
 }
 
-// observe counts a finished request.
-func (s *steering) observe(epoch uint64, o steer.Observation) {
+// observe counts a finished request of an epoch.
+func (s *steering) observe(st *statement.Statement, o steer.Observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.meter.Observe(epoch, o) != nil {
+	if s.meter.Observe(steer.Hour(st.NotBefore), o) != nil {
 		return // unless this client drew what it should not have
 	}
 	before := s.level
@@ -261,7 +262,7 @@ func (h *choice) ended(err error) {
 			r.Outcome, r.Proof.Busy = steer.Answered, h.skipped
 			r.Position = len(h.skipped)
 		}
-		h.client.steer.observe(r.Epoch, steer.Observation{
+		h.client.steer.observe(h.world.statement, steer.Observation{
 			Pool: h.draw.pool, Order: r.IDs, Outcome: r.Outcome, Position: r.Position, Retries: h.tried - 1,
 		})
 		if keep := h.client.cfg.Receipt; keep != nil {

@@ -103,6 +103,8 @@ func TestRetryIsAskedInTheSameOrder(t *testing.T) {
 // reported and then refused, before a byte is sent; the count outlives the client.
 func TestSteeringAlarm(t *testing.T) {
 	w := clienttest.Start(t, 6)
+	ago := time.Now().Add(-11 * time.Hour)
+	w.Epoch(ago, 12*time.Hour)
 	var s shelf
 	c := w.Client(s.config)
 	mustAsk(t, c)
@@ -146,11 +148,22 @@ func TestSteeringAlarm(t *testing.T) {
 	if s.saves == 0 {
 		t.Error("nothing was saved")
 	}
+	// Whoever steers may run the log, too, and can begin as many epochs as he likes
+	// in an hour that has not passed.
+	t.Run("RT-03/epochs are not hours", func(t *testing.T) {
+		w.Router.Intercept(nil)
+		for range 10 {
+			w.Epoch(ago, 12*time.Hour)
+		}
+		w.NoSend(t, func() {
+			_, err := ask(t, w.Client(s.config))
+			refused(t, err, client.CodeSteering)
+		})
+	})
 	// The alarm stood a little over odds of 10^8 to 1 when sending stopped, for a
 	// failure multiplies them by 15 at most, and one more came since. Odds lose half
-	// of their logarithm in 24 epochs: from 10^10.4 they are below after 10.
+	// of their logarithm in 24 hours: from 10^10.4 they are below after 10.
 	t.Run("RT-03/it fades without a request", func(t *testing.T) {
-		w.Router.Intercept(nil)
 		again := w.Client(s.config)
 		w.NoSend(t, func() {
 			_, err := ask(t, again)
@@ -159,9 +172,7 @@ func TestSteeringAlarm(t *testing.T) {
 				t.Errorf("does not say what to do: %v", err)
 			}
 		})
-		for range 10 {
-			w.Epoch(time.Now().Add(-time.Second), time.Hour)
-		}
+		w.Epoch(time.Now().Add(-time.Second), time.Hour)
 		mustAsk(t, w.Client(s.config))
 		again.Verify(t.Context())
 		mustAsk(t, again)

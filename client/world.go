@@ -14,6 +14,7 @@ import (
 
 	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/client/state"
+	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/ohttp"
 	"github.com/sotto-project/sotto/transparency"
@@ -42,6 +43,8 @@ type world struct {
 	freshness  *statement.Freshness
 	fresh      *transparency.Checkpoint // that all freshness evidence was made over
 
+	sets *credits.Set // coin keysets; nil where nobody pays
+
 	releases *release.Set  // nil: nobody asked
 	known    []state.Known // accepted so far, these included
 
@@ -69,6 +72,7 @@ type node struct {
 	key     *hpke.PublicKey
 	signing ed25519.PublicKey // for busy receipts and verdicts on peers
 	fresh   [32]byte          // SHA-256 of the freshness evidence it was verified by
+	prices  [3]uint32         // units by meter
 }
 
 func (w *world) modelName(l *listed) string { return w.statement.Models[l.row.Model].Name }
@@ -122,6 +126,13 @@ func (w *world) verify(l *listed, now time.Time) (*node, *attestation.Report, er
 		return nil, res.Report, refuse("att.rek.kind", "node %s: %v", short(l.id), err)
 	}
 	n := &node{id: l.id, key: key, signing: res.NodeKey, fresh: c.FreshDigest()}
+	if record, _, err := w.pack.Node(l.row); err == nil { // Case has found it
+		for _, p := range record.Prices {
+			if int(p.Class) < len(n.prices) {
+				n.prices[p.Class] = p.Units
+			}
+		}
+	}
 	return n, res.Report, nil
 }
 

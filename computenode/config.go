@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/attestation"
@@ -44,9 +45,14 @@ type Config struct {
 	Model string `yaml:"model"`
 	// Weights is the SHA-256 of the model's weights in hex. Required.
 	Weights string `yaml:"weights"`
-	// Payment is "none", the only mode there is yet. Required, so that nobody
-	// serves for free by forgetting a line.
+	// Payment is "none" or "coins". Required, so that nobody serves for free by
+	// forgetting a line.
 	Payment string `yaml:"payment"`
+	// TicketKeys are the bank's ticket keys in hex, the one in force and, while
+	// they change, the next. Required with "coins", and only then.
+	TicketKeys []string `yaml:"ticket_keys"`
+	// Tier is the entitlement that a ticket must have; 0 asks for none.
+	Tier uint8 `yaml:"tier"`
 	// Simulated says that no hardware stands behind this node. Evidence of such
 	// a node is refused by every client but the lab's.
 	Simulated bool `yaml:"simulated"`
@@ -55,10 +61,11 @@ type Config struct {
 	Engine EngineConfig `yaml:"engine"`
 
 	// Epoch is how long an epoch lasts, Lead how long before its start its key
-	// is asked for, Grace how long after its end its key is kept. A key is
-	// erased Lead + Epoch + Grace after it was made at the latest, and Lead +
-	// Grace after the next one was. Defaults 1h, Epoch/6, 15m (Epoch/4 if that
-	// is less).
+	// is asked for, both as at the publisher, Grace how long after its end its key
+	// is kept. A key is erased Lead + Epoch + Grace after it was made at the
+	// latest, and Lead + Grace after the next one was; a publisher lists no node
+	// that would erase one before its epoch ends. Defaults 1h, Epoch/6, 15m
+	// (Epoch/4 if that is less).
 	Epoch time.Duration `yaml:"epoch"`
 	Lead  time.Duration `yaml:"lead"`
 	Grace time.Duration `yaml:"grace"`
@@ -109,7 +116,9 @@ type Config struct {
 	// Claims are published as merely stated: region, hardware, terms. Not
 	// measured; nothing proves them.
 	Claims map[string]string `yaml:"claims"`
-	// Prices by class, in the smallest coin. Not measured.
+	// Prices in units, by meter: 0 per request, 1 per KiB of its body, 2 per 1,000
+	// tokens of the answer. Not measured: they are public in the node record, and
+	// what is charged is signed.
 	Prices map[uint8]uint32 `yaml:"prices"`
 }
 
@@ -201,8 +210,12 @@ func (c Config) Validate() error {
 		return errors.New("node: model is required")
 	case err != nil || len(weights) != 32:
 		return errors.New("node: weights: 32 bytes in hex are required")
-	case c.Payment != "none":
-		return errors.New(`node: payment: only "none" exists yet, and it must be said`)
+	case c.Payment != "none" && c.Payment != "coins":
+		return errors.New(`node: payment: "none" or "coins", and it must be said`)
+	case (c.Payment == "coins") != (len(c.TicketKeys) > 0) || c.Payment == "none" && c.Tier != 0:
+		return errors.New(`node: ticket_keys are required with payment "coins"; "none" has neither them nor a tier`)
+	case slices.ContainsFunc(slices.Collect(maps.Keys(c.Prices)), func(m uint8) bool { return m > meterTokens }):
+		return errors.New("node: prices: meters are 0 (request), 1 (KiB of body) and 2 (1,000 tokens)")
 	case !slices.Contains(engineKinds(), c.Engine.Kind):
 		return fmt.Errorf("node: engine: kind is one of %v", engineKinds())
 	case c.Running < 1 || c.Queued < 1 || c.Rate <= 0 || c.Burst < 1 || c.Remembered < 1:
@@ -215,6 +228,9 @@ func (c Config) Validate() error {
 		return errors.New("node: self_check_interval: more than 0, at most 1h")
 	case c.GPUCheckInterval <= 0 || c.GPUCheckInterval > time.Hour:
 		return errors.New("node: gpu_check_interval: more than 0, at most 1h")
+	}
+	if _, err := c.ticketKeys(); err != nil {
+		return err
 	}
 	if err := c.Peers.validate(); err != nil {
 		return err
@@ -275,6 +291,9 @@ func (c Config) Measured() ([]byte, error) {
 			"max_choices":           strconv.FormatInt(c.MaxChoices, 10),
 			"self_check_interval":   c.SelfCheckInterval.String(),
 		},
+	}
+	if c.Payment == "coins" {
+		e.Settings["ticket_keys"], e.Settings["tier"] = strings.Join(c.TicketKeys, " "), strconv.Itoa(int(c.Tier))
 	}
 	return e.Append(nil)
 }

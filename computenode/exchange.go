@@ -20,6 +20,7 @@ import (
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/hpke/recipient"
 	"github.com/sotto-project/sotto/internal/httpx"
+	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/ohttp/bhttp"
 )
 
@@ -30,6 +31,8 @@ type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	request *recipient.Request
+	bill    *bill // nil: nobody pays
+	tokens  int64 // most that the answer may have, of a paid request
 }
 
 // run reads the request to its verified end while the engine is given what may
@@ -56,6 +59,9 @@ func (x *exchange) run() (outcome string, err error) {
 	}
 	x.w.Header().Set("Content-Type", typeResponse)
 	x.w.Header().Set("Cache-Control", "no-store")
+	if x.bill != nil {
+		x.w.Header().Set("Trailer", wire.UsageTrailer)
+	}
 	out, err := shape.NewWriter(shape.Policy(x.request.Policy()), &sink{sealed, http.NewResponseController(x.w)})
 	if err != nil {
 		return "", errHeader
@@ -128,7 +134,12 @@ func (x *exchange) pass(message *bhttp.Reader) (*engine.Upload, error) {
 		// It knows no salt: its cache is kept per slot and shared by prefix.
 		o.Set = []filter.Member{{Name: "cache_prompt", JSON: "false"}}
 	}
-	_, err = filter.Copy(upload, message.Body(), o)
+	if x.bill != nil {
+		o.MaxChoices = 1
+		o.Cap = func() int64 { return x.bill.cap(head.Path != engine.Embeddings) }
+	}
+	passed, err := filter.Copy(upload, x.bill.count(message.Body()), o)
+	x.tokens = passed.Tokens
 	var sunk *filter.SinkError
 	if errors.As(err, &sunk) {
 		// The engine stopped reading. If it said why, that is the answer.
@@ -231,11 +242,18 @@ func (x *exchange) answer(out *shape.Writer, upload *engine.Upload) (string, *re
 	if x.n.isDrained() { // while it waited for its turn
 		return "", refuse(errDraining.status, errDraining.code), nil
 	}
+	x.bill.start(x.tokens)
 	a, err := upload.Finish()
 	if err != nil {
+		if ctx.Err() == nil {
+			x.bill.refused()
+		}
 		return engineError(ctx, err)
 	}
 	defer a.Close()
+	if a.Status >= http.StatusBadRequest {
+		x.bill.refused()
+	}
 	head := &bhttp.ResponseHead{Status: a.Status, Fields: []bhttp.Field{{Name: "content-type", Value: a.ContentType}}}
 	message, err := bhttp.NewResponseWriter(out, head)
 	if err != nil {
@@ -244,8 +262,12 @@ func (x *exchange) answer(out *shape.Writer, upload *engine.Upload) (string, *re
 	if a.Length >= 0 && a.Length <= maxHeld {
 		whole, err := io.ReadAll(a)
 		if err != nil {
+			if ctx.Err() == nil {
+				x.bill.refused()
+			}
 			return engineError(ctx, err)
 		}
+		x.bill.write(whole, false)
 		if _, err := message.Write(whole); err != nil {
 			return "", nil, err
 		}
@@ -274,6 +296,7 @@ func (x *exchange) stream(out *shape.Writer, message *bhttp.Writer, a *engine.An
 	for {
 		m, err := a.Read(buf)
 		if m > 0 {
+			x.bill.write(buf[:m], a.ContentType == engine.Events)
 			if _, err := message.Write(buf[:m]); err != nil {
 				return "", nil, err
 			}

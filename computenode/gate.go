@@ -8,6 +8,8 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
+
+	"github.com/sotto-project/sotto/internal/wire"
 )
 
 // A gate bounds how many requests are in the node, and how many of those are
@@ -119,10 +121,12 @@ type memory struct {
 	mu       sync.Mutex
 	seen     map[[16]byte]struct{}
 	declined map[[16]byte]struct{}
+	bills    map[[16]byte]*wire.Usage // by header hash, of paid requests; nil while one runs
 }
 
 func newMemory(requests int) *memory {
-	return &memory{most: 2 * requests, seen: make(map[[16]byte]struct{}), declined: make(map[[16]byte]struct{})}
+	return &memory{most: 2 * requests, seen: make(map[[16]byte]struct{}), declined: make(map[[16]byte]struct{}),
+		bills: make(map[[16]byte]*wire.Usage)}
 }
 
 // A verdict on a request that wants to be remembered.
@@ -182,6 +186,21 @@ func (m *memory) forget(headerHash [32]byte, enc []byte) {
 	defer m.mu.Unlock()
 	delete(m.seen, a)
 	delete(m.seen, b)
+}
+
+// bill remembers what a paid request came to; nil says that it runs. There are
+// no more of them than marks.
+func (m *memory) bill(headerHash [32]byte, u *wire.Usage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bills[[16]byte(headerHash[:])] = u
+}
+
+func (m *memory) billed(headerHash [32]byte) (u *wire.Usage, running bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u, known := m.bills[[16]byte(headerHash[:])]
+	return u, known && u == nil
 }
 
 // names are cut to 16 bytes: who finds a collision has his own request refused.

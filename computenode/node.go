@@ -5,6 +5,7 @@ package computenode
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -62,6 +63,7 @@ type Node struct {
 	opening  chan struct{}       // bounds who waits for the TPM
 	peers    *peers              // nil: judges nobody
 	own      *attestation.Policy // nil: the node does not judge its own evidence
+	tickets  []ed25519.PublicKey // of the bank; nil: nobody pays
 	memo     *attestation.Memo   // of judging it
 	meters   meters
 	reg      *prometheus.Registry
@@ -115,6 +117,9 @@ func New(cfg Config, hw Hardware, log *slog.Logger) (*Node, error) {
 	if n.own, err = readPolicy("own_policy", cfg.OwnPolicy, cfg.Own); err != nil {
 		return nil, err
 	}
+	if n.tickets, err = cfg.ticketKeys(); err != nil {
+		return nil, err
+	}
 	n.meters = newMeters(n.reg, n)
 	n.handler = n.routes()
 	return n, nil
@@ -127,6 +132,9 @@ func (n *Node) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/request", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.serveRequest)))
 	mux.Handle("GET /v1/health", httpx.RequirePeer(slices.Concat(n.cfg.Routers, n.cfg.Publishers), http.HandlerFunc(n.serveHealth)))
+	if n.tickets != nil {
+		mux.Handle("POST /v1/usage", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.serveUsage)))
+	}
 	mux.Handle("POST /v1/attest", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.serveAttest)))
 	if n.peers != nil {
 		mux.Handle("POST /v1/peers", httpx.RequirePeer(n.cfg.Routers, http.HandlerFunc(n.servePeers)))

@@ -106,7 +106,7 @@ func TestNodeJudgesItsPeers(t *testing.T) {
 func TestNodeBelievesTheLogAndNotTheRouter(t *testing.T) {
 	w, other := rostertest.New(t, 2), rostertest.New(t, 2)
 	over := w.Epoch(time.Now().Add(-61*time.Minute), nil)
-	e := w.Epoch(time.Now().Add(-time.Minute), nil)
+	e := w.Epoch(over.Statement.NotAfter, nil) // a minute ago: whatever this took
 	w.Refresh(e, time.Now())
 	foreign := other.Epoch(time.Now().Add(-time.Minute), nil)
 	f := judging(t, w, e)

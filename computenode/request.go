@@ -21,6 +21,7 @@ import (
 const (
 	typeResponse = "application/sotto-response"
 	typeBusy     = "application/sotto-busy"
+	typeUsage    = "application/sotto-usage"
 )
 
 // A problem is a refusal outside the seal: a status and a code, both fixed.
@@ -61,7 +62,7 @@ const (
 // outcomes are the values of the one label on the request counter.
 func outcomes() []string {
 	all := []string{outcomeOK, outcomeBusy, outcomeRefused, outcomeEngine, outcomeCanceled}
-	for _, p := range []*problem{errReplay, errRekeyed, errEpoch, errSuite, errHeader, errRate, errStarting, errDraining, errTruncated, errAuth, errTooLarge, errTooSlow, errRandom} {
+	for _, p := range []*problem{errReplay, errRekeyed, errEpoch, errSuite, errHeader, errRate, errStarting, errDraining, errTruncated, errAuth, errTooLarge, errTooSlow, errRandom, errTicket} {
 		all = append(all, p.code)
 	}
 	return all
@@ -111,6 +112,10 @@ func (n *Node) handle(w http.ResponseWriter, r *http.Request) (outcome string, e
 	if asked && ask != own || f.Entry.NodeID != n.id {
 		return "", errHeader
 	}
+	ticket, err := n.ticket(r, own)
+	if err != nil {
+		return "", err
+	}
 	if !entered {
 		return n.busy(w, own)
 	}
@@ -124,12 +129,35 @@ func (n *Node) handle(w http.ResponseWriter, r *http.Request) (outcome string, e
 	case isFull:
 		return n.busy(w, own)
 	}
+	if ticket != nil {
+		return n.paid(w, r, e, f, ticket)
+	}
 	request, err := n.open(r.Context(), f)
 	if err != nil {
 		e.seen.forget(hash, f.Entry.Enc)
 		return "", err
 	}
 	x := &exchange{n: n, w: w, r: r, request: request}
+	return x.run()
+}
+
+// paid runs a request that has its ticket and was marked as seen, and says what
+// it used: in a trailer of the answer, or in a field of a problem. The mark
+// stays, whatever happens: a usage was signed for it, and what would run under
+// the same ticket again would be free.
+func (n *Node) paid(w http.ResponseWriter, r *http.Request, e *epoch, f *hpke.Forwarded, ticket *wire.Ticket) (outcome string, err error) {
+	e.seen.bill(ticket.HeaderHash, nil)
+	b := n.bill(ticket)
+	defer func() {
+		if u := n.account(e, ticket, b); u != nil {
+			w.Header().Set(wire.UsageTrailer, u.String())
+		}
+	}()
+	request, err := n.open(r.Context(), f)
+	if err != nil {
+		return "", err
+	}
+	x := &exchange{n: n, w: w, r: r, request: request, bill: b}
 	return x.run()
 }
 

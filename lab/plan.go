@@ -342,6 +342,13 @@ func (p *plan) routerConfig(s *seat, nodes []string, trust *transparency.Trust) 
 	}, err
 }
 
+// lead is how long before an epoch ends nodes are asked for the next one's keys. A
+// statement takes about half a second to make here (evidence of three nodes, a
+// durable append, freshness), whatever the epoch.
+func (p *plan) lead() time.Duration {
+	return max(p.opts.Epoch/6, min(2*time.Second, p.opts.Epoch/2)).Truncate(time.Second)
+}
+
 func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]byte) (publish.Config, error) {
 	public, err := p.public.issue(s.name, s.name+".sotto")
 	if err != nil {
@@ -354,9 +361,7 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 	asked, err := p.askedWitnesses()
 	return publish.Config{
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin, Witnesses: asked, Quorum: quorum,
-		// A statement takes about half a second to make here (evidence of three nodes,
-		// a durable append, freshness), whatever the epoch.
-		Epoch: p.opts.Epoch, Lead: max(p.opts.Epoch/6, min(2*time.Second, p.opts.Epoch/2)).Truncate(time.Second),
+		Epoch: p.opts.Epoch, Lead: p.lead(),
 		Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
 		Nodes:     nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
 		Policy:   p.policy(),
@@ -377,7 +382,7 @@ func (p *plan) nodeConfig(s *seat, weights [32]byte, trust *transparency.Trust) 
 	return computenode.Config{
 		Listen: addr(s), TLS: id, Metrics: s.metrics, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
 		Simulated: true, Engine: computenode.EngineConfig{Address: p.engine, Kind: kind},
-		Epoch: p.opts.Epoch, Running: 64, Queued: 256,
+		Epoch: p.opts.Epoch, Lead: p.lead(), Running: 64, Queued: 256,
 		Peers: computenode.PeersConfig{Policy: p.policy(), Trust: *trust},
 	}, err
 }

@@ -20,6 +20,7 @@ import (
 type counts struct {
 	requests, answered, skipped, refused, refusedByNode, cut, pollFails atomic.Uint64
 	attests, verdicts, verdictsRefused                                  atomic.Uint64
+	refunds, unsettled                                                  atomic.Uint64
 	inFlight, nodesUp                                                   atomic.Int64
 	pollDown                                                            atomic.Bool // the last poll failed: logged once
 }
@@ -37,6 +38,8 @@ func (r *Router) Register(reg *prometheus.Registry) {
 	s.CounterFunc("attests_total", "Challenges passed on to nodes.", c.attests.Load)
 	s.CounterFunc("peer_verdicts_total", "Signed verdicts of nodes on one another.", c.verdicts.Load)
 	s.CounterFunc("peer_verdicts_refused_total", "Verdicts that were not what was asked, or not signed as they must be.", c.verdictsRefused.Load)
+	s.CounterFunc("usages_refused_total", "Usages that were not the node's own about its request, or out of bounds.", c.refunds.Load)
+	s.CounterFunc("unsettled_total", "Payments that the bank did not settle when it was asked.", c.unsettled.Load)
 	codes := []string{"pack.missing", "statement.format"}
 	for _, c := range attestation.Codes() {
 		codes = append(codes, string(c))

@@ -21,7 +21,7 @@ const healthTimeout = 5 * time.Second
 
 // A place is where one node is reached.
 type place struct {
-	request, attest, peers *url.URL
+	request, attest, peers, usage *url.URL
 }
 
 // A node is one configured address. Only Check touches what it found there.

@@ -29,13 +29,14 @@ const (
 
 // A job is one request on its way through the candidates.
 type job struct {
-	epoch  *epoch
-	header *hpke.Header
-	out    *hpke.Forwarded // for the candidate being asked
-	hash   [32]byte
-	block  wire.RoutingBlock
-	order  []int // of candidates, by the public draw
-	record wire.RouteRecord
+	epoch   *epoch
+	header  *hpke.Header
+	out     *hpke.Forwarded // for the candidate being asked
+	hash    [32]byte
+	block   wire.RoutingBlock
+	order   []int    // of candidates, by the public draw
+	payment *payment // nil in mode none, and before the first ticket
+	record  wire.RouteRecord
 
 	buf    *buffer
 	up     *upload // the one that may be reading buf, if any
@@ -74,6 +75,10 @@ func (r *Router) request(w http.ResponseWriter, req *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), r.config.Timeout)
 	defer cancel()
+	if j.block.Payment != wire.PaymentNone {
+		// Also when the answer is cut, which is a panic.
+		defer func() { r.collect(req.Context(), j) }()
+	}
 	r.route(ctx, w, req, j)
 }
 
@@ -189,19 +194,29 @@ func (j *job) release() {
 // that it did not take it, and a client refuses a skip without one.
 func (r *Router) route(ctx context.Context, w http.ResponseWriter, req *http.Request, j *job) {
 	for _, i := range j.order {
+		if p := r.pay(ctx, j, i); p != nil {
+			r.refuse(w, p.status, p.code)
+			return
+		}
 		resp, err := r.send(ctx, j, i, req.Body)
 		if err != nil {
+			if j.payment != nil && unsent(err) {
+				j.payment.sent = false
+			}
 			r.unanswered(ctx, w, req, err)
 			return
 		}
 		if resp.StatusCode != http.StatusServiceUnavailable || !typed(resp, typeBusy) {
-			r.answer(w, resp, j, i)
+			r.answer(w, req, resp, j, i)
 			return
 		}
 		receipt, ok := r.receipt(resp, j, i)
 		if !ok {
 			r.refuse(w, http.StatusBadGateway, "node.receipt")
 			return
+		}
+		if j.payment != nil {
+			j.payment.receipt = receipt.Append(nil)
 		}
 		r.counts.skipped.Add(1)
 		j.record.Skipped = append(j.record.Skipped, receipt)
@@ -240,6 +255,10 @@ func (r *Router) send(ctx context.Context, j *job, i int, body io.Reader) (*http
 	}
 	if j.length >= 0 {
 		out.ContentLength = int64(j.forwardedSize()) + j.length
+	}
+	if j.payment != nil {
+		out.Header[wire.TicketHeader] = []string{j.payment.ticket.String()}
+		j.payment.sent = true
 	}
 	if !j.ended {
 		out.Header["Expect"] = expect
@@ -289,7 +308,7 @@ func (r *Router) unanswered(ctx context.Context, w http.ResponseWriter, req *htt
 }
 
 // answer passes on the answer of candidate i, and closes resp.
-func (r *Router) answer(w http.ResponseWriter, resp *http.Response, j *job, i int) {
+func (r *Router) answer(w http.ResponseWriter, req *http.Request, resp *http.Response, j *job, i int) {
 	defer resp.Body.Close()
 	limit, prefix := r.config.MaxAnswer, wire.RouteRecordSize
 	sealed := resp.StatusCode == http.StatusOK
@@ -308,6 +327,11 @@ func (r *Router) answer(w http.ResponseWriter, resp *http.Response, j *job, i in
 	h := w.Header()
 	h["Content-Type"] = resp.Header["Content-Type"]
 	h["Cache-Control"] = noStore
+	if j.payment != nil {
+		if j.payment.said = resp.Header.Get(wire.UsageTrailer); sealed {
+			prefix += wire.ChangeSize
+		}
+	}
 	if resp.ContentLength >= 0 {
 		h["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength+int64(prefix), 10)}
 	}
@@ -325,6 +349,15 @@ func (r *Router) answer(w http.ResponseWriter, resp *http.Response, j *job, i in
 	if err := httpx.Stream(w, &capped{resp.Body, limit}); err != nil {
 		r.counts.cut.Add(1)
 		httpx.Abort()
+	}
+	if sealed && j.payment != nil {
+		// The answer is whole and leaves now: change must not delay it.
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			httpx.Abort()
+		}
+		if _, err := w.Write(r.change(req.Context(), j, resp.Trailer.Get(wire.UsageTrailer))); err != nil {
+			httpx.Abort()
+		}
 	}
 	if sealed {
 		r.counts.answered.Add(1)

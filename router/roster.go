@@ -35,6 +35,7 @@ type epoch struct {
 	signed    *statement.Signed
 	statement *statement.Statement
 	keys      map[[32]byte]ed25519.PublicKey // of the roster's nodes
+	records   map[[32]byte][]byte            // their node records, as the bank checks them
 	pack      []byte                         // as fetched
 	delta     []byte                         // to the pack of the epoch before; nil if that is not at hand
 	opened    *statement.Pack                // the same; nil if its checkpoint does not verify
@@ -150,7 +151,7 @@ func (r *Router) admit(ctx context.Context, next *roster, raw []byte) (*epoch, e
 	case known:
 		return next.epochs[s.Index], nil
 	}
-	e := &epoch{signed: s, statement: st, keys: map[[32]byte]ed25519.PublicKey{}}
+	e := &epoch{signed: s, statement: st, keys: map[[32]byte]ed25519.PublicKey{}, records: map[[32]byte][]byte{}}
 	if !st.Empty {
 		if err := r.unpack(ctx, e, next.epochs[st.Epoch-1]); err != nil {
 			return nil, err
@@ -176,12 +177,16 @@ func (r *Router) unpack(ctx context.Context, e, before *epoch) error {
 	if p.Epoch != e.statement.Epoch {
 		return fmt.Errorf("router: pack: of epoch %d, want %d", p.Epoch, e.statement.Epoch)
 	}
+	if err := p.Bounded(e.statement); err != nil {
+		return fmt.Errorf("router: pack: %w", err)
+	}
 	for _, n := range e.statement.Nodes {
 		rec, _, err := p.Node(n)
 		if err != nil {
 			return fmt.Errorf("router: pack: %w", err)
 		}
 		e.keys[n.ID] = rec.NodeKey
+		e.records[n.ID], _ = p.Object(n.Record) // Node has found it
 	}
 	e.pack = raw
 	if before != nil && before.opened != nil {

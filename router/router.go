@@ -64,6 +64,11 @@ type Config struct {
 	// NodeName is the name in every node's certificate; when empty, the host
 	// of its address.
 	NodeName string `yaml:"node_name"`
+	// Bank is the base address of the bank's anonymous port. Required where
+	// statements ask for payment by coins; without it such requests are refused.
+	Bank string `yaml:"bank"`
+	// BankName is the name in the bank's certificate. Default bank.sotto.
+	BankName string `yaml:"bank_name"`
 	// MinCandidates and MaxCandidates bound k. Defaults 1 and 8.
 	MinCandidates int `yaml:"min_candidates"`
 	MaxCandidates int `yaml:"max_candidates"`
@@ -94,6 +99,7 @@ type Router struct {
 	publisher *follow.Publisher
 	nodes     []*node
 	upstream  *http.Transport // to nodes
+	bank      *bank           // nil where nobody pays
 	server    http.Handler
 	counts    counts
 
@@ -139,7 +145,11 @@ func New(c Config) (*Router, error) {
 		}
 		r.nodes = append(r.nodes, &node{health: base.JoinPath("/v1/health"), place: place{
 			request: base.JoinPath("/v1/request"), attest: base.JoinPath("/v1/attest"), peers: base.JoinPath("/v1/peers"),
+			usage: base.JoinPath("/v1/usage"),
 		}})
+	}
+	if r.bank, err = newBank(&c); err != nil {
+		return nil, err
 	}
 	base, err := origin("publisher", c.Publisher)
 	if err != nil {
@@ -195,6 +205,9 @@ func defaults(c *Config) error {
 	}
 	if len(c.Peers) == 0 {
 		c.Peers = []string{"gateway.sotto"}
+	}
+	if c.BankName == "" {
+		c.BankName = wire.BankAuthority
 	}
 	if c.PeerGroup == 0 {
 		c.PeerGroup = 8
@@ -274,6 +287,9 @@ func (r *Router) ServeOn(ctx context.Context, ln net.Listener) error {
 		cancel()
 		loops.Wait()
 		r.upstream.CloseIdleConnections()
+		if r.bank != nil {
+			r.bank.upstream.CloseIdleConnections()
+		}
 	}()
 	loops.Go(func() { every(ctx, r.config.Poll, func() bool { return r.Poll(ctx) == nil }) })
 	loops.Go(func() { every(ctx, r.config.Health, func() bool { r.Check(ctx); return true }) })

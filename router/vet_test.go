@@ -158,7 +158,7 @@ func TestMetricsAreAFixedList(t *testing.T) {
 			got[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
-	if len(got) != 15 || got["sotto_router_requests_total"] != 1 || got["sotto_router_answered_total"] != 1 || got["sotto_router_nodes_up"] != 1 || got["sotto_router_epoch"] != 1 {
+	if len(got) != 17 || got["sotto_router_requests_total"] != 1 || got["sotto_router_answered_total"] != 1 || got["sotto_router_nodes_up"] != 1 || got["sotto_router_epoch"] != 1 {
 		t.Errorf("got %v", got)
 	}
 }

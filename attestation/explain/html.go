@@ -50,10 +50,15 @@ type (
 		Title, Verdict, Class, Says, Time string
 		Counts, Omitted                   string
 		Simulated, Guided                 bool
-		Head                              []Row
+		Why                               []string  // which checks failed, for how many nodes
+		Loud, Head                        []rowView // Loud: what the reader has to see first
 		Gaps                              []string
 		Nodes                             []nodeView
 		Topics                            []topicView
+	}
+	rowView struct {
+		Name, Value, Note string
+		Code              bool // digests, names and keys are set in the typeface of code
 	}
 	nodeView struct {
 		Anchor, Short, ID, Verdict, Class, Platform string
@@ -105,8 +110,14 @@ func view(d *Document) *pageView {
 		Time: d.Time.UTC().Format("2006-01-02 15:04:05 UTC"), Counts: d.counts(), Simulated: d.simulated(), Gaps: cleaned(d.Gaps),
 	}
 	for _, r := range d.Head {
-		p.Head = append(p.Head, Row{clean(r.Name), clean(r.Value), clean(r.Note)})
+		v := rowView{clean(r.Name), clean(r.Value), clean(r.Note), strings.ContainsAny(r.Value, "/=") || len(r.Value) >= 40}
+		if loud(r.Name) {
+			p.Loud = append(p.Loud, v)
+		} else {
+			p.Head = append(p.Head, v)
+		}
 	}
+	p.Why = why(d.Nodes)
 	nodes := slices.Clone(d.Nodes)
 	failed := func(r *attestation.Report) int {
 		if verdictOf(r) == attestation.Failed {
@@ -217,15 +228,60 @@ func stepViewOf(s *attestation.Step, guided bool) stepView {
 	return v
 }
 
+// loud is a row whose name is in capitals: EMERGENCY RELEASE, WITHDRAWN.
+func loud(name string) bool {
+	return name != "" && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ ") == ""
+}
+
+// failure says which check did not hold: what a check is called is how it
+// should be.
+func failure(s *attestation.Step) string {
+	return fmt.Sprintf("%s: this does not hold: %s", s.Code, s.What)
+}
+
+// maxWhy is how many different failures are told at the top of a page.
+const maxWhy = 4
+
+// why lists the checks that failed, each once, with how many nodes failed it.
+func why(nodes []*attestation.Report) []string {
+	count, order := map[string]int{}, []string(nil)
+	for _, r := range nodes {
+		for i := range r.Steps {
+			if r.Steps[i].Verdict != attestation.Failed {
+				continue
+			}
+			f := clean(failure(&r.Steps[i]))
+			if count[f]++; count[f] == 1 {
+				order = append(order, f)
+			}
+			break
+		}
+	}
+	var out []string
+	for i, f := range order {
+		if i == maxWhy {
+			return append(out, fmt.Sprintf("and %d more, below", len(order)-i))
+		}
+		if count[f] > 1 {
+			f += fmt.Sprintf(" (%d nodes)", count[f])
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
 // first is what to look at first: the refusal, else the first gap.
 func first(r *attestation.Report) string {
 	for _, s := range r.Steps {
 		if s.Verdict == attestation.Failed {
-			return clean(string(s.Code) + ": " + s.What)
+			return clean(failure(&s))
 		}
 	}
 	if gaps := r.Gaps(); len(gaps) > 0 {
 		return clean(gaps[0])
+	}
+	if verdictOf(r) == attestation.NotChecked {
+		return "nothing was judged"
 	}
 	return "nothing open"
 }

@@ -34,7 +34,7 @@ func report() *attestation.Report {
 		}
 		r.Steps = append(r.Steps, s)
 	}
-	step("policy", "", "1 images, platforms [snp]", "", attestation.Stated)
+	step("policy", "", "images 1, platforms [snp]", "", attestation.Stated)
 	step("platform", "one of [snp]", "snp", "", attestation.Stated)
 	step("tpm.ak", "", "restricted ECDSA P-256", "", attestation.Attested)
 	step("tpm.quote", "SHA-256 PCRs [0 2 4 7 9 10 11 12 13] over 7d0c41f29b3ae856..", "equal", "", attestation.Attested)
@@ -145,6 +145,11 @@ func TestVerdictIsTheWeakest(t *testing.T) {
 	if got := Of(r).verdict(); got != attestation.Failed {
 		t.Errorf("verdict %v", got)
 	}
+	d = Of(&attestation.Report{NodeHex: "3f"})
+	d.Nodes = append(d.Nodes, d.Nodes[0])
+	if page := pageOf(t, d); strings.Contains(page, "nothing open") || strings.Contains(page, ">None") || !strings.Contains(page, "nothing was judged") {
+		t.Error("a node that was not judged looks like one with nothing open")
+	}
 	d = &Document{Title: "t"}
 	if !strings.Contains(textOf(t, d, Options{}), "NOT CHECKED") || !strings.Contains(pageOf(t, d), "not checked") {
 		t.Error("an empty document says something else than not checked")
@@ -231,6 +236,28 @@ func TestPageRefersToNothingOutside(t *testing.T) {
 		if got := html.UnescapeString(policy[1]); got != want {
 			t.Errorf("%s: policy %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestFirstGlance: what failed, and what cannot wait, stands above everything else.
+func TestFirstGlance(t *testing.T) {
+	d := documents()["two"]
+	d.Head = append(d.Head, Row{"WITHDRAWN", "image 1a2b", "refused wherever it runs"}, Row{"Not loud", "calm", ""})
+	page := pageOf(t, d)
+	top, rest, ok := strings.Cut(page, "<h2>Nodes</h2>")
+	if !ok || !strings.Contains(top, "<li>att.nonce: this does not hold: what tpm.quote checks</li>") || !strings.Contains(top, "WITHDRAWN") {
+		t.Errorf("the top of a page does not say what failed, or what was withdrawn:\n%.2000s", page[strings.Index(page, "<main>"):])
+	}
+	if strings.Contains(top, "calm") || !strings.Contains(rest, "calm") || strings.Count(page, "image 1a2b") != 1 {
+		t.Error("a row is in the wrong place, or twice")
+	}
+	for n := range maxWhy + 2 {
+		r := refused()
+		r.Steps[3].Code = attestation.Code(fmt.Sprint("att.", n))
+		d.Nodes = append(d.Nodes, r, r)
+	}
+	if page = pageOf(t, d); !strings.Contains(page, "(2 nodes)</li>") || !strings.Contains(page, "<li>and 3 more, below</li>") {
+		t.Error("failures are not counted")
 	}
 }
 

@@ -202,7 +202,7 @@ func (j *judgement) acceptSNP(g *snp.Genuine, q *snpRequest) error {
 		return err
 	}
 	if g.Reported != g.CertTCB {
-		return refuse.As(refuse.TCBCert, "reported %+v, certificate for %+v", g.Reported, g.CertTCB)
+		return snp.DifferentTCB(g)
 	}
 	if err := j.floorSNP(g, q); err != nil {
 		return err
@@ -268,7 +268,7 @@ func (j *judgement) floorSNP(g *snp.Genuine, q *snpRequest) error {
 		tcb  kds.TCBParts
 	}{{"reported", g.Reported}, {"current", g.Current}, {"committed", g.Committed}, {"launch", g.Launch}} {
 		if t := v.tcb; t.BlSpl < q.floor.Bootloader || t.TeeSpl < q.floor.TEE || t.SnpSpl < q.floor.SNP || t.UcodeSpl < q.floor.Microcode || t.Spl4 < q.floor.FMC {
-			return refuse.As(refuse.TCB, "%s TCB below the floor: %+v", v.name, t)
+			return refuse.As(refuse.TCB, "%s TCB below the floor: %s", v.name, snp.Levels(t))
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 var ErrState = errors.New("steer: malformed state")
 
 // stateLabel begins a meter's bytes and ends with its version.
-const stateLabel = "sotto steering\x02"
+const stateLabel = "sotto steering\x03"
 
 const (
 	stateHead = len(stateLabel) + 6*8 + 2
@@ -26,8 +26,8 @@ const MaxState = stateHead + MaxNodes*stateNode
 // Append appends the meter's bytes to b:
 //
 //	struct {
-//	    opaque label[15] = "sotto steering" 0x02;
-//	    uint64 epoch, requests, failed, retries, skips, standing;
+//	    opaque label[15] = "sotto steering" 0x03;
+//	    uint64 hour, requests, failed, retries, skips, standing;
 //	    uint16 n;
 //	    struct {
 //	        opaque id[32];
@@ -35,11 +35,11 @@ const MaxState = stateHead + MaxNodes*stateNode
 //	    } nodes[n];          /* by ascending id */
 //	} Meter;
 //
-// It names nodes and no time but an epoch, nothing of a request, and belongs
+// It names nodes and no time but the hour in which an epoch began, nothing of a request, and belongs
 // into the client's own state: who reads it learns roughly how much was asked.
 func (m *Meter) Append(b []byte) []byte {
 	b = append(b, stateLabel...)
-	for _, v := range []uint64{m.epoch, m.requests, m.failed, m.retries, m.skips, m.standing} {
+	for _, v := range []uint64{m.hour, m.requests, m.failed, m.retries, m.skips, m.standing} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.nodes)))
@@ -62,7 +62,7 @@ func Parse(b []byte) (*Meter, error) {
 	}
 	b = b[len(stateLabel):]
 	m := &Meter{}
-	for i, v := range []*uint64{&m.epoch, &m.requests, &m.failed, &m.retries, &m.skips, &m.standing} {
+	for i, v := range []*uint64{&m.hour, &m.requests, &m.failed, &m.retries, &m.skips, &m.standing} {
 		*v = binary.BigEndian.Uint64(b[8*i:])
 	}
 	n := int(binary.BigEndian.Uint16(b[48:]))

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/sotto-project/sotto/internal/wire"
 )
@@ -102,7 +103,7 @@ const (
 )
 
 // Bounds on false alarms: an honest world raises an alarm of one kind at one
-// of these levels within one epoch with at most this probability, however
+// of these levels within one hour with at most this probability, however
 // often one looks (Ville's inequality; docs/spec/choice.md, section 4).
 const (
 	WarnRate   = 1e-5
@@ -189,15 +190,21 @@ func (s *score) log() float64 {
 	return float64(top)/micro + math.Log(sum/3)
 }
 
-// keep is the share of the evidence that is kept from one epoch to the next: a
-// half after a day of hours. A power below one of a likelihood ratio has, in an
+// Hour is the time of an epoch, to a [Meter]: the hour in which it begins. Evidence
+// fades with hours and not with epochs, because who steers may run the log, too: he
+// can begin a thousand epochs in a second, but none in an hour that a client's clock
+// has not reached.
+func Hour(notBefore time.Time) uint64 { return uint64(max(0, notBefore.Unix()/3600)) }
+
+// keep is the share of the evidence that is kept from one hour to the next: a
+// half after a day. A power below one of a likelihood ratio has, in an
 // honest world, still an expectation of at most one.
 var keep = math.Exp2(-1.0 / 24)
 
-func faded(epochs uint64) float64 { return math.Pow(keep, float64(min(epochs, 1<<16))) }
+func faded(hours uint64) float64 { return math.Pow(keep, float64(min(hours, 1<<16))) }
 
-func (s *score) fade(epochs uint64) {
-	f := faded(epochs)
+func (s *score) fade(hours uint64) {
+	f := faded(hours)
 	for i := range s {
 		s[i] = int64(float64(s[i]) * f)
 	}
@@ -212,7 +219,7 @@ type count struct {
 // A Meter is one client's steering statistic. The zero Meter is empty and ready.
 // It is not safe for concurrent use.
 type Meter struct {
-	epoch    uint64
+	hour     uint64 // see [Hour]
 	requests uint64 // in all
 	failed   uint64 // of these, each followed by a new draw or by nothing
 	retries  uint64
@@ -221,12 +228,12 @@ type Meter struct {
 	nodes    []count // by id
 }
 
-// Observe counts one finished request of an epoch.
-func (m *Meter) Observe(epoch uint64, o Observation) error {
+// Observe counts one finished request of an epoch that began in an hour.
+func (m *Meter) Observe(hour uint64, o Observation) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	m.Advance(epoch)
+	m.Advance(hour)
 	m.requests++
 	m.retries += uint64(o.Retries)
 	m.track(o.Pool)
@@ -273,22 +280,22 @@ func fair(k int) float64 {
 	return min(1, sum/float64(k))
 }
 
-// Advance lets what was counted fade to an epoch that has begun, as Observe does.
+// Advance lets what was counted fade to an hour that has begun, as Observe does.
 // Whoever looks without having observed calls it first: an alarm that stops all
 // requests would else stand for ever, for there would be nothing to observe.
-// An earlier epoch changes nothing.
-func (m *Meter) Advance(epoch uint64) {
-	if epoch <= m.epoch { // a request may end after its epoch
+// An earlier hour changes nothing.
+func (m *Meter) Advance(hour uint64) {
+	if hour <= m.hour { // a request may end after its epoch
 		return
 	}
 	for i := range m.nodes {
 		c := &m.nodes[i]
-		c.set.fade(epoch - m.epoch)
-		c.answers.fade(epoch - m.epoch)
-		c.failures.fade(epoch - m.epoch)
+		c.set.fade(hour - m.hour)
+		c.answers.fade(hour - m.hour)
+		c.failures.fade(hour - m.hour)
 	}
-	m.standing = uint64(float64(m.standing) * faded(epoch-m.epoch))
-	m.epoch = epoch
+	m.standing = uint64(float64(m.standing) * faded(hour-m.hour))
+	m.hour = hour
 }
 
 func (m *Meter) search(id [32]byte) (int, bool) {
@@ -323,7 +330,7 @@ func (m *Meter) track(pool [][32]byte) {
 
 // Skips that are a warning, and that are no mistake any more, in millionths.
 // They are half a skip below one and three, because skips fade: one warns for a
-// day of hours, three within half a day refuse, and go on to for six hours.
+// day, three within half a day refuse, and go on to for six hours.
 const (
 	skipsWarn   = micro / 2
 	skipsRefuse = 5 * micro / 2
@@ -396,9 +403,9 @@ func (m *Meter) failures() float64 {
 
 // Totals are what a meter counted in its life, for a report.
 type Totals struct {
-	Epoch                            uint64
+	Hour                             uint64 // see [Hour]
 	Requests, Failed, Retries, Skips uint64
 }
 
 // Totals returns them.
-func (m *Meter) Totals() Totals { return Totals{m.epoch, m.requests, m.failed, m.retries, m.skips} }
+func (m *Meter) Totals() Totals { return Totals{m.hour, m.requests, m.failed, m.retries, m.skips} }

@@ -157,7 +157,7 @@ func TestEvidenceFades(t *testing.T) {
 	}
 	play(&m, 2, 101, 1, 12, 3, first)
 	if kinds(&m, steer.Refuse) == nil {
-		t.Error("forgotten after an epoch")
+		t.Error("forgotten after an hour")
 	}
 	play(&m, 3, 100+24*30, 1, 12, 3, first)
 	if got := m.Alarms(); got != nil {
@@ -165,8 +165,8 @@ func TestEvidenceFades(t *testing.T) {
 	}
 	before := m.Totals()
 	play(&m, 4, 5, 1, 12, 3, first) // a request that ends late
-	if m.Totals().Epoch != before.Epoch {
-		t.Error("the epoch went back")
+	if m.Totals().Hour != before.Hour {
+		t.Error("the hour went back")
 	}
 }
 
@@ -176,7 +176,7 @@ func TestFadesUnobserved(t *testing.T) {
 	for name, c := range map[string]struct {
 		outcome      steer.Outcome
 		n            int
-		until, clear uint64 // epochs after which it still refuses, and not any more
+		until, clear uint64 // hours after which it still refuses, and not any more
 	}{
 		"RT-01/three skips":  {steer.Skipped, 3, 6, 7},
 		"RT-01/twenty skips": {steer.Skipped, 20, 71, 73},
@@ -189,11 +189,11 @@ func TestFadesUnobserved(t *testing.T) {
 			}
 			m.Advance(100 + c.until)
 			if kinds(&m, steer.Refuse) == nil {
-				t.Errorf("forgotten after %d epochs", c.until)
+				t.Errorf("forgotten after %d hours", c.until)
 			}
 			m.Advance(100 + c.clear)
 			if got := kinds(&m, steer.Refuse); got != nil {
-				t.Errorf("after %d epochs: %v", c.clear, m.Alarms())
+				t.Errorf("after %d hours: %v", c.clear, m.Alarms())
 			}
 			for e := uint64(90); e <= 100+c.clear; e++ {
 				steps.Advance(e)
@@ -201,7 +201,7 @@ func TestFadesUnobserved(t *testing.T) {
 			if got := kinds(&steps, steer.Refuse); got != nil {
 				t.Errorf("in steps: %v", got)
 			}
-			if m.Totals().Requests != uint64(c.n) || m.Totals().Epoch != 100+c.clear {
+			if m.Totals().Requests != uint64(c.n) || m.Totals().Hour != 100+c.clear {
 				t.Errorf("%+v", m.Totals())
 			}
 		})

@@ -183,7 +183,11 @@ func writeRows(out *strings.Builder, r *record.Record) {
 			section = row.Section
 			fmt.Fprintf(out, "%s\n", section)
 		}
-		fmt.Fprintf(out, "  %-12s %s\n", row.Name, row.Value)
+		name := row.Name
+		for _, l := range fold(row.Value, 80-15) {
+			fmt.Fprintf(out, "  %-12s %s\n", name, l)
+			name = ""
+		}
 		if row.Note != "" {
 			for _, l := range fold("("+row.Note+")", 76-15) {
 				fmt.Fprintf(out, "  %-12s %s\n", "", l)

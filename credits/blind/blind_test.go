@@ -36,6 +36,15 @@ func TestBlanks(t *testing.T) {
 		if _, err := blind.At(redact.Secret{}, [32]byte{1}, 0, 0); !errors.Is(err, blind.ErrBlinding) {
 			t.Errorf("no seed: %v", err)
 		}
+		for _, n := range []int{0, -1} {
+			if b, err := blind.Range(seed(1), [32]byte{1}, 0, 0, n); !errors.Is(err, blind.ErrBlinding) || b != nil {
+				t.Errorf("%d blanks: %v", n, err)
+			}
+		}
+		list, err := blind.Range(seed(1), [32]byte{1}, 2, 1<<64-2, 2)
+		if err != nil || list[0].Element != at(t, seed(1), [32]byte{1}, 2, 1<<64-2).Element || list[1].Element != at(t, seed(1), [32]byte{1}, 2, 1<<64-1).Element {
+			t.Errorf("a range is not its indexes: %v", err)
+		}
 		// Nonce and blinded element are new with every index, generation, keyset and
 		// seed, and so no nonce comes back under another blinding either.
 		nonces, elements := map[[32]byte]bool{}, map[[32]byte]bool{}

@@ -143,6 +143,8 @@ var may = map[string][]string{
 	"credits":       {"internal/wire"},
 	"credits/blind": {"credits", "internal/redact", "internal/wire"},
 	"credits/issue": {"credits", "internal/durable", "internal/redact"},
+	// What a client keeps: it makes spends and orders, and sends nothing itself.
+	"credits/wallet": {"credits", "credits/blind", "internal/config", "internal/durable", "internal/redact", "internal/wire"},
 	// The identified port. What it says to its clients is a package of its own, so
 	// that a wallet has it without anything that mints.
 	"credits/accounts":           {"credits", "credits/accounts/api", "credits/issue", "internal/durable", "internal/httpx", "internal/metrics", "internal/redact", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
@@ -180,7 +182,7 @@ var may = map[string][]string{
 	"computenode/internal/shape":  nil,
 
 	// The client and its faces.
-	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
+	"client": {"attestation", "attestation/evidence", "attestation/tamper", "audit/steer", "client/internal/canon", "client/state", "credits", "credits/wallet", "hpke", "hpke/sender", "internal/httpx", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/encap", "transparency", "transparency/fork", "transparency/release", "transparency/roster", "transparency/statement", "transparency/tiles"},
 	// What a client remembers of a log between two runs, and nothing of requests.
 	"client/state":          {"internal/durable", "transparency", "transparency/fork"},
 	"client/chat":           {"client"},
@@ -256,17 +258,17 @@ var never = []ban{
 	},
 	{
 		[]string{"router", "computenode", "relay", "ohttp/gateway", "transparency/publish"},
-		[]string{"credits", "credits/blind", "credits/issue"},
+		[]string{"credits", "credits/blind", "credits/issue", "credits/wallet"},
 		"who routes, runs or lists carries money past and can neither make nor judge it",
 	},
 	{
-		[]string{"client", "client/cli", "cmd/sotto", "credits/blind"},
+		[]string{"client", "client/cli", "cmd/sotto", "credits/blind", "credits/wallet"},
 		[]string{"credits/issue"},
 		"a client makes no money",
 	},
 	{
 		[]string{"credits/issue", "credits/accounts", "credits/bank", "credits/redeem", "cmd/sotto-bank"},
-		[]string{"credits/blind"},
+		[]string{"credits/blind", "credits/wallet"},
 		"a bank holds no wallet's seed",
 	},
 	{

@@ -85,7 +85,9 @@ func target(h *bhttp.RequestHead) string {
 			return wire.RouterAuthority
 		}
 	case wire.BankAuthority:
-		// The bank's paths arrive with the bank; until then none is allowed.
+		if bankPath(h.Method, h.Path) {
+			return wire.BankAuthority
+		}
 	}
 	return ""
 }
@@ -102,6 +104,25 @@ func routerPath(method, path string) bool {
 		return ok && decimal(strings.TrimSuffix(epoch, "/delta"))
 	}
 	return false
+}
+
+// bankPath are the requests that a client makes of the bank itself. What moves
+// money for a request (hold, turn, settle) is the router's to ask.
+func bankPath(method, path string) bool {
+	if method == http.MethodPost {
+		return path == "/v1/change" || path == "/v1/swap"
+	}
+	rest, ok := strings.CutPrefix(path, "/v1/table/")
+	if method != http.MethodGet || !ok {
+		return false
+	}
+	keyset, bucket, one := strings.Cut(rest, "/")
+	return lowerHex(keyset, 64) && (!one || decimal(bucket))
+}
+
+// lowerHex reports whether s is n lower-case hexadecimal digits.
+func lowerHex(s string, n int) bool {
+	return len(s) == n && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // decimal reports whether s is the one decimal spelling of a number below 10^19.

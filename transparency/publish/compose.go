@@ -85,6 +85,9 @@ func (c Config) Compose(e Epoch, nodes []Listing, policy *attestation.Policy) (*
 		s.Nodes = append(s.Nodes, statement.Node{ID: n.Record.NodeID, Model: uint16(model), Record: pack.AddCut(record, n.Record.Cuts())})
 	}
 	slices.SortFunc(s.Nodes, func(a, b statement.Node) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	if err := pack.Bounded(s); err != nil {
+		return nil, nil, err // readers would refuse it
+	}
 	return s, pack, nil
 }
 

@@ -126,7 +126,7 @@ func (d *Dialer) post(ctx context.Context, n NodeConfig, path string, in, out an
 
 // A NodeError says why a node was left out: a code of attestation, or one of
 // node.unreachable, node.unavailable (it says that it cannot now), node.answer,
-// node.record, node.duplicate.
+// node.record, node.duplicate, node.times (it would erase its keys too early).
 type NodeError struct {
 	Code   string
 	Detail string

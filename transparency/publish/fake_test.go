@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,14 +33,20 @@ type fakeNode struct {
 	evil  string
 	made  map[uint64][]byte // epoch to evidence
 	asked int
+	says  map[string]string // measured settings
 }
 
-func bundle(t testing.TB, v any) []byte {
+func bundle(t testing.TB, v any, settings map[string]string) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := (&evidence.Bundle{Pieces: []evidence.Piece{{Kind: evidence.KindConfig, Data: b}}}).Append(nil)
+	c := evidence.Config{Version: 1, Payment: "none", Model: "m", Weights: strings.Repeat("ab", 32), Simulated: true, Settings: settings}
+	config, err := c.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := (&evidence.Bundle{Pieces: []evidence.Piece{{Kind: evidence.KindConfig, Data: config}, {Kind: evidence.KindEventLog, Data: b}}}).Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +57,7 @@ func unbundle(b *evidence.Bundle, v any) error {
 	if b == nil {
 		return errors.New("no bundle")
 	}
-	data, _ := b.Get(evidence.KindConfig)
+	data, _ := b.Get(evidence.KindEventLog)
 	return json.Unmarshal(data, v)
 }
 
@@ -105,7 +112,7 @@ func (n *fakeNode) epoch(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	}
 	ev := n.made[q.Epoch] // the same again, as real nodes do
 	if ev == nil {
-		ev = bundle(t, fakeEpoch{n.id(), sha256.Sum256(q.Checkpoint), q.Epoch, "m"})
+		ev = bundle(t, fakeEpoch{n.id(), sha256.Sum256(q.Checkpoint), q.Epoch, "m"}, n.says)
 		n.made[q.Epoch] = ev
 	}
 	rec := &statement.Record{NodeID: n.id(), Epoch: q.Epoch, REK: []byte{byte(n.boot), 1}, NodeKey: make([]byte, 32), EvidenceDigest: statement.Digest(ev),
@@ -146,7 +153,7 @@ func (n *fakeNode) freshness(t *testing.T, w http.ResponseWriter, r *http.Reques
 	if n.evil == "stale" {
 		f.Checkpoint = [32]byte{}
 	}
-	json.NewEncoder(w).Encode(map[string][]byte{"evidence": bundle(t, f)})
+	json.NewEncoder(w).Encode(map[string][]byte{"evidence": bundle(t, f, nil)})
 }
 
 func fakeVerify(ev attestation.Evidence, p *attestation.Policy, refs attestation.References, _ time.Time) (*attestation.Result, error) {

@@ -29,7 +29,7 @@ type gauges struct {
 
 func newMeters(reg *prometheus.Registry) meters {
 	s, g := metrics.NewSet(reg, "publisher"), &gauges{}
-	codes := []string{"node.unreachable", "node.unavailable", "node.answer", "node.record", "node.duplicate"}
+	codes := []string{"node.unreachable", "node.unavailable", "node.answer", "node.record", "node.duplicate", "node.times"}
 	for _, c := range attestation.Codes() {
 		codes = append(codes, string(c))
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -217,6 +218,47 @@ func TestBadNodesAreLeftOut(t *testing.T) {
 		w.step(time.Minute)
 		w.whole(1, 3)
 	})
+}
+
+// A node that erases its key while clients still seal to it refuses whatever they
+// send, for a while in each epoch. The next one is asked for ten minutes before an
+// epoch of an hour ends.
+func TestNodesThatEraseTooEarlyAreLeftOut(t *testing.T) {
+	says := func(epoch, lead, grace string) map[string]string {
+		return map[string]string{"epoch": epoch, "lead": lead, "grace": grace}
+	}
+	for _, row := range []struct {
+		says map[string]string
+		ok   bool
+	}{
+		{nil, true}, // another implementation's settings are not ours to judge
+		{map[string]string{"running": "64"}, true},
+		{says("1h", "10m", "15m"), true},
+		{says("1h", "0s", "10m"), true},
+		{says("1h", "10m", "0s"), true},
+		{says("1h", "0s", "9m59.999999999s"), false},
+		{says("1h", "9m59.999999999s", "0s"), false},
+		{says("1h", "5m", "4m"), false},
+		{says("45m", "10m", "15m"), true},
+		{says("44m59.999999999s", "10m", "15m"), false},
+		{says("1h", "10m", ""), false},
+		{says("an hour", "10m", "15m"), false},
+		{map[string]string{"epoch": "1h"}, false},
+	} {
+		t.Run(fmt.Sprint(row.says), func(t *testing.T) {
+			w := newWorld(t, 3)
+			w.nodes[1].says = row.says
+			w.step(0)
+			listed := 3
+			if !row.ok {
+				listed = 2
+			}
+			w.whole(1, listed)
+			if named := strings.Contains(w.log.String(), "node=node-2 code=node.times"); named == row.ok {
+				t.Errorf("named: %t: %s", named, w.log)
+			}
+		})
+	}
 }
 
 func TestTheFirstEpochWaitsForNodesThatAreStarting(t *testing.T) {

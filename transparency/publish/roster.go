@@ -197,8 +197,37 @@ func (p *Publisher) admit(ctx context.Context, n NodeConfig, a *attempt) (*membe
 	// About to be listed: freshness follows right after.
 	policy := *p.policy
 	policy.WithoutFreshness = true
-	_, err = p.verify(attestation.Evidence{Epoch: bundle}, &policy, p.references(m, a.epoch, a.checkpoint, nil), p.now())
-	return m, err
+	if _, err = p.verify(attestation.Evidence{Epoch: bundle}, &policy, p.references(m, a.epoch, a.checkpoint, nil), p.now()); err != nil {
+		return m, err
+	}
+	return m, p.cfg.outlived(bundle)
+}
+
+// outlived refuses a node whose measured settings have it erase an epoch's key
+// before the epoch ends (docs/spec/node.md, Section 1): whatever clients seal to
+// it from then on, three times each, it has to refuse. One without these settings
+// is another implementation's, and not ours to judge.
+func (c *Config) outlived(b *evidence.Bundle) error {
+	data, _ := b.Get(evidence.KindConfig)
+	measured, err := evidence.ParseConfig(data)
+	if err != nil {
+		return refuse("node.record", "%v", err)
+	}
+	var kept [3]time.Duration
+	has := false
+	for i, name := range []string{"epoch", "lead", "grace"} {
+		value, ok := measured.Settings[name]
+		if has = has || ok; ok {
+			if kept[i], err = time.ParseDuration(value); err != nil {
+				return refuse("node.times", "setting %s cannot be read", name)
+			}
+		}
+	}
+	epoch, lead, grace := kept[0], kept[1], kept[2]
+	if has && (lead+grace < c.Lead || lead+epoch+grace < c.Lead+c.Epoch) {
+		return refuse("node.times", "epoch %v, lead %v, grace %v: it would erase a key while clients seal to it; here an epoch is %v and the lead %v", epoch, lead, grace, c.Epoch, c.Lead)
+	}
+	return nil
 }
 
 // edit puts the operator's claims and prices in place of the node's.

@@ -40,8 +40,9 @@ type View struct {
 	Released *attestation.Released
 }
 
-// OpenPack parses a pack and verifies its checkpoint: that is all a View needs
-// of it. Refusals: those of [statement.ParsePack] and of the trust, and
+// OpenPack parses a pack, bounds what st's nodes have in it and verifies its
+// checkpoint: that is all a View needs of it. Refusals: those of
+// [statement.ParsePack], of [statement.Pack.Bounded] and of the trust, and
 // att.epoch for a checkpoint that is not of an earlier epoch.
 func OpenPack(t *transparency.Trust, st *statement.Statement, raw []byte) (*statement.Pack, *transparency.Checkpoint, error) {
 	p, err := statement.ParsePack(raw)
@@ -50,6 +51,9 @@ func OpenPack(t *transparency.Trust, st *statement.Statement, raw []byte) (*stat
 	}
 	if p.Epoch != st.Epoch {
 		return nil, nil, transparency.Refuse(transparency.CodePackMissing, "a pack of epoch %d, want %d", p.Epoch, st.Epoch)
+	}
+	if err := p.Bounded(st); err != nil {
+		return nil, nil, err
 	}
 	point, err := t.ParseCheckpoint(p.Checkpoint)
 	if err != nil {

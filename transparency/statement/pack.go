@@ -17,8 +17,18 @@ const (
 	MaxPackSize      = 256 << 20
 	MaxFreshnessSize = 64 << 20
 	MaxObjectSize    = 32 << 20
-	maxObjects       = 1 << 17
+	MaxObjects       = 1 << 18
 )
+
+// MaxAssembled is the most bytes that all ropes of a pack may be, joined, and the
+// most that the nodes of a statement may have there, records and evidence. Without
+// it a hostile publisher has a client join and hash gigabytes for kilobytes (AT-62).
+//
+// Ten thousand honest nodes fit: of SEV-SNP a node's record and evidence are
+// 10.6 kB, with a GPU 61 kB, which is 613 MB for all. Of nodes with eight GPUs, 104 kB
+// each, a pack has room for 4,600 in its own bytes: 479 MB (transparency/roster,
+// TestTenThousandNodesFit).
+const MaxAssembled = 1 << 30
 
 // A Pack carries what a statement names by hash: node records, the epoch
 // evidence those name, and release files. It is the same for all and fetched
@@ -83,16 +93,60 @@ func (p *Pack) AddCut(b []byte, cuts []int) [32]byte {
 	return d
 }
 
+// size is how long an object is, joined; of a rope's parts it counts those that
+// are there. It fits: MaxObjects times maxParts times MaxObjectSize is 2^51.
+func (p *Pack) size(o object) int64 {
+	n := int64(len(o.data))
+	for _, h := range o.parts {
+		n += int64(len(p.objects[h].data))
+	}
+	return n
+}
+
+// bounded refuses ropes beyond [MaxAssembled].
+func (p *Pack) bounded() error {
+	var sum int64
+	for _, o := range p.objects {
+		if o.parts != nil {
+			sum += p.size(o)
+		}
+	}
+	if sum > MaxAssembled {
+		return malformed("pack: its ropes are %d bytes, want at most %d", sum, int64(MaxAssembled))
+	}
+	return nil
+}
+
+// Bounded refuses a statement whose nodes have more than [MaxAssembled] bytes in
+// the pack: many may name one large object, so that the pack's own bounds do not
+// bound what its readers do. Nodes whose record is absent or wrong count nothing;
+// [Pack.Node] refuses them one by one.
+func (p *Pack) Bounded(s *Statement) error {
+	var sum int64
+	for _, n := range s.Nodes {
+		r, raw, err := p.record(n)
+		if err != nil {
+			continue
+		}
+		if sum += int64(len(raw)) + p.size(p.objects[r.EvidenceDigest]); sum > MaxAssembled {
+			return malformed("pack: its nodes have more than %d bytes", int64(MaxAssembled))
+		}
+	}
+	return nil
+}
+
 // Object returns the object with this hash. The bytes are not to be changed.
 func (p *Pack) Object(hash [32]byte) ([]byte, bool) {
 	o, ok := p.objects[hash]
 	if !ok || o.parts == nil {
 		return o.data, ok
 	}
-	size := 0
+	size := p.size(o)
+	if size > MaxObjectSize {
+		return nil, false
+	}
 	for _, h := range o.parts {
-		part := p.objects[h]
-		if size += len(part.data); part.data == nil || size > MaxObjectSize {
+		if p.objects[h].data == nil {
 			return nil, false // missing, or a rope of ropes
 		}
 	}
@@ -114,6 +168,20 @@ func (p *Pack) Len() int { return len(p.objects) }
 // proves it is for attestation to say. Refusals: [transparency.CodePackMissing],
 // [transparency.CodeStatement].
 func (p *Pack) Node(n Node) (r *Record, evidence []byte, err error) {
+	if r, _, err = p.record(n); err != nil {
+		return nil, nil, err
+	}
+	evidence, ok := p.Object(r.EvidenceDigest)
+	if !ok {
+		return nil, nil, transparency.Refuse(transparency.CodePackMissing, "the pack of epoch %d has no evidence of node %x", p.Epoch, n.ID[:8])
+	}
+	return r, evidence, nil
+}
+
+func (p *Pack) record(n Node) (r *Record, raw []byte, err error) {
+	if size := p.size(p.objects[n.Record]); size > MaxRecordSize {
+		return nil, nil, malformed("record: %d bytes, want at most %d", size, MaxRecordSize) // before it is joined
+	}
 	raw, ok := p.Object(n.Record)
 	if !ok {
 		return nil, nil, transparency.Refuse(transparency.CodePackMissing, "the pack of epoch %d has no record of node %x", p.Epoch, n.ID[:8])
@@ -124,10 +192,7 @@ func (p *Pack) Node(n Node) (r *Record, evidence []byte, err error) {
 	if r.NodeID != n.ID || r.Epoch != p.Epoch {
 		return nil, nil, malformed("the record of node %x, epoch %d, is of %x, %d", n.ID[:8], p.Epoch, r.NodeID[:8], r.Epoch)
 	}
-	if evidence, ok = p.Object(r.EvidenceDigest); !ok {
-		return nil, nil, transparency.Refuse(transparency.CodePackMissing, "the pack of epoch %d has no evidence of node %x", p.Epoch, n.ID[:8])
-	}
-	return r, evidence, nil
+	return r, raw, nil
 }
 
 // Append prints p after b:
@@ -170,8 +235,11 @@ func (p *Pack) append(b []byte, old *Pack) ([]byte, error) {
 			return nil, malformed("pack: object of %d bytes", len(o.data))
 		}
 	}
-	if size > MaxPackSize || len(p.objects) > maxObjects {
+	if size > MaxPackSize || len(p.objects) > MaxObjects {
 		return nil, malformed("pack: %d objects, %d bytes", len(p.objects), size)
+	}
+	if err := p.bounded(); err != nil {
+		return nil, err
 	}
 	w := cryptobyte.NewBuilder(nil)
 	w.AddUint8(version)
@@ -234,7 +302,7 @@ func parsePack(b []byte, old *Pack) (*Pack, error) {
 		var kind uint8
 		var o object
 		var h [32]byte
-		ok := len(p.objects) < maxObjects && r.ReadUint8(&kind)
+		ok := len(p.objects) < MaxObjects && r.ReadUint8(&kind)
 		switch {
 		case ok && kind == objectData:
 			if ok = readOpaque32(&r, &o.data) && len(o.data) > 0 && len(o.data) <= MaxObjectSize; ok {
@@ -258,6 +326,9 @@ func parsePack(b []byte, old *Pack) (*Pack, error) {
 			return nil, malformed("pack: order of objects")
 		}
 		p.objects[h], last = o, h
+	}
+	if err := p.bounded(); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

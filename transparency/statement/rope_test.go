@@ -6,6 +6,8 @@ package statement_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/sotto-project/sotto/transparency"
@@ -102,6 +104,83 @@ func TestHostileRopes(t *testing.T) {
 			wantCode(t, err, code)
 		}
 	}
+}
+
+// TestRopesOfGigabytes: a few kilobytes of ropes say that they are gigabytes, each
+// within the bound of one object (AT-62).
+func TestRopesOfGigabytes(t *testing.T) {
+	const most = statement.MaxAssembled
+	old := &statement.Pack{}
+	for _, piece := range pieces() {
+		old.Add(piece)
+	}
+	for _, row := range []struct {
+		size int
+		ok   bool
+	}{{0, true}, {1, true}, {most - 1, true}, {most, true}, {most + 1, false}, {4 * most, false}} {
+		t.Run(fmt.Sprintf("AT-62/%d", row.size), func(t *testing.T) {
+			whole, delta := bomb(row.size, false), bomb(row.size, true)
+			if row.size <= most && len(delta) > 64<<10 {
+				t.Fatalf("%d bytes: no bomb", len(delta))
+			}
+			p, err := statement.ParsePack(whole)
+			q, errDelta := statement.ParseDelta(delta, old)
+			if !row.ok {
+				wantCode(t, err, transparency.CodeStatement)
+				wantCode(t, errDelta, transparency.CodeStatement)
+				return
+			}
+			if err != nil || errDelta != nil {
+				t.Fatal(err, errDelta)
+			}
+			for _, p := range []*statement.Pack{p, q} {
+				if b, err := p.Append(nil); err != nil || !bytes.Equal(b, whole) {
+					t.Errorf("printed differently: %v", err)
+				}
+			}
+			p.AddCut([]byte("xy"), []int{1})
+			if _, err = p.Append(nil); row.size < most-1 && err != nil {
+				t.Error(err)
+			} else if row.size >= most-1 { // who publishes is told, not who reads
+				wantCode(t, err, transparency.CodeStatement)
+			}
+		})
+	}
+}
+
+// pieces are what bombs are made of.
+func pieces() (all [][]byte) {
+	for _, size := range []int{1 << 20, 1 << 12, 1 << 6, 1} {
+		all = append(all, bytes.Repeat([]byte("!"), size))
+	}
+	return all
+}
+
+// bomb prints a pack of epoch 1, or a delta that has its pieces from the pack
+// before, whose ropes are size bytes long, joined; none is longer than an object.
+func bomb(size int, delta bool) []byte {
+	type object struct{ hash, bytes []byte }
+	var objects []object
+	for _, piece := range pieces() {
+		h := statement.Digest(piece)
+		b := append([]byte{2}, h[:]...)
+		if !delta {
+			b = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(piece))), piece...)
+		}
+		objects = append(objects, object{h[:], b})
+		for size >= len(piece) {
+			name := statement.Digest(binary.BigEndian.AppendUint32(nil, uint32(len(objects)))) // a claim
+			parts := min(size/len(piece), statement.MaxObjectSize/len(piece), 255)
+			objects = append(objects, object{name[:], append(append(append([]byte{1}, name[:]...), byte(parts)), bytes.Repeat(h[:], parts)...)})
+			size -= parts * len(piece)
+		}
+	}
+	slices.SortFunc(objects, func(a, b object) int { return bytes.Compare(a.hash, b.hash) })
+	b := []byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}
+	for _, o := range objects {
+		b = append(b, o.bytes...)
+	}
+	return b
 }
 
 func TestDelta(t *testing.T) {

@@ -4,6 +4,7 @@
 package snp
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 
@@ -38,6 +39,33 @@ type Limits struct {
 // Waivers are the platform properties a caller does without.
 type Waivers struct {
 	SMT, CXL, MultiSocket, AES128, RAPL, NoCiphertextHiding, PageSwap, NoECC, NoAliasCheck, Rollback bool
+}
+
+// Names lists what is waived, in the words of a report.
+func (w Waivers) Names() []string {
+	var out []string
+	for _, x := range []struct {
+		waived bool
+		name   string
+	}{
+		{w.SMT, "SMT"}, {w.CXL, "CXL memory"}, {w.MultiSocket, "several sockets"}, {w.AES128, "AES-128"}, {w.RAPL, "power readings (RAPL)"},
+		{w.NoCiphertextHiding, "no ciphertext hiding"}, {w.PageSwap, "page swapping"}, {w.NoECC, "memory without ECC"},
+		{w.NoAliasCheck, "no alias check"}, {w.Rollback, "firmware that can be rolled back"},
+	} {
+		if x.waived {
+			out = append(out, x.name)
+		}
+	}
+	return out
+}
+
+// Levels prints firmware levels for people. Only Turin has an FMC.
+func Levels(t kds.TCBParts) string {
+	s := fmt.Sprintf("bootloader %d, TEE %d, SNP %d, microcode %d", t.BlSpl, t.TeeSpl, t.SnpSpl, t.UcodeSpl)
+	if t.Spl4 != 0 {
+		s += fmt.Sprintf(", FMC %d", t.Spl4)
+	}
+	return s
 }
 
 // Check decides whether a genuine report is acceptable. MEASUREMENT is left to
@@ -81,16 +109,23 @@ func (g *Genuine) checkTCB(l *Limits) error {
 		tcb  kds.TCBParts
 	}{{"reported", g.Reported}, {"current", g.Current}, {"committed", g.Committed}, {"launch", g.Launch}} {
 		if part := below(v.tcb, floor); part != "" {
-			return refuse.As(refuse.TCB, "%s %s below the floor: %+v", v.name, part, v.tcb)
+			return &refuse.Error{Code: refuse.TCB,
+				Detail: fmt.Sprintf("%s %s below the floor: %s", v.name, part, Levels(v.tcb)), Want: "at least " + Levels(floor), Got: v.name + " " + Levels(v.tcb)}
 		}
 	}
 	if g.Reported != g.CertTCB {
-		return refuse.As(refuse.TCBCert, "reported %+v, certificate for %+v", g.Reported, g.CertTCB)
+		return DifferentTCB(g)
 	}
 	if !l.Waive.Rollback && (g.Current != g.Committed || g.Reported != g.Committed) {
 		return refuse.As(refuse.TCB, "reported, current and committed differ: firmware can be rolled back")
 	}
 	return nil
+}
+
+// DifferentTCB refuses a report whose key was derived for other levels.
+func DifferentTCB(g *Genuine) error {
+	want, got := Levels(g.Reported), Levels(g.CertTCB)
+	return &refuse.Error{Code: refuse.TCBCert, Detail: fmt.Sprintf("reported %s, certificate for %s", want, got), Want: want, Got: got}
 }
 
 // below names the first part of v that is under the floor.

@@ -24,9 +24,12 @@ import (
 	"time"
 )
 
+// Embeddings is the path whose answers have no tokens.
+const Embeddings = "/v1/embeddings"
+
 // Paths are the requests that an engine may be asked, all with POST.
 func Paths() []string {
-	return []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}
+	return []string{"/v1/chat/completions", "/v1/completions", Embeddings}
 }
 
 // Allowed reports whether path is one of [Paths], in its one spelling.

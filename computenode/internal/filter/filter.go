@@ -48,11 +48,18 @@ type Options struct {
 	Salt string
 	// Set are further members the node decides for this engine.
 	Set []Member
+	// Cap, where a request is paid, says how many tokens the payment lets an
+	// answer have, once the whole text was read; negative if it does not even
+	// cover the text. A request that asks for more is refused, one that does not
+	// say gets the cap as max_tokens (if it is above 0), and several completions
+	// of one request are refused: they multiply what it costs.
+	Cap func() int64
 }
 
 // A Result says what a node needs to know of an accepted request.
 type Result struct {
-	Stream bool // the answer was asked for as server-sent events
+	Stream bool  // the answer was asked for as server-sent events
+	Tokens int64 // the most that the answer can have; 0 without [Options.Cap]
 }
 
 // A Code says why a request was refused. The list is closed; the spec has it.
@@ -72,6 +79,7 @@ const (
 	Range   Code = "request.range"     // a known member of the wrong type or out of range
 	Schema  Code = "request.schema"    // a grammar, expression or schema that costs too much or refers outside
 	Model   Code = "request.model"     // not the model this node serves
+	Class   Code = "request.class"     // costs more than the class that was paid
 	Unset   Code = "request.unlimited" // the options are incomplete: nothing may pass
 )
 
@@ -115,7 +123,7 @@ func Copy(dst io.Writer, src io.Reader, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Stream: w.stream}, nil
+	return Result{Stream: w.stream, Tokens: w.tokens}, nil
 }
 
 // The fixed bounds. They are wide of what honest requests use; what they stop

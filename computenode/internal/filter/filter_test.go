@@ -412,3 +412,46 @@ func BenchmarkCopy(b *testing.B) {
 		}
 	}
 }
+
+func TestCapHoldsTheAnswerToWhatIsPaid(t *testing.T) {
+	tests := []struct {
+		name, in string
+		cap      int64
+		code     Code // empty: passes
+		tokens   int64
+		tail     string // what is appended behind the salt
+	}{
+		{"says nothing", `{"messages":[]}`, 100, "", 100, `,"max_tokens":100}`},
+		{"empty object", `{}`, 100, "", 100, `,"max_tokens":100}`},
+		{"no more than the node's own bound", `{}`, 1 << 40, "", 4096, `,"max_tokens":4096}`},
+		{"asks for less", `{"max_tokens":99}`, 100, "", 99, `"cache_salt":"SALT"}`},
+		{"asks for exactly that", `{"max_completion_tokens":100}`, 100, "", 100, `"cache_salt":"SALT"}`},
+		{"asks for one more", `{"max_tokens":101}`, 100, Class, 0, ""},
+		{"the larger of two counts", `{"max_tokens":5,"n_predict":101}`, 100, Class, 0, ""},
+		{"the text alone costs more", `{"max_tokens":1}`, -1, Class, 0, ""},
+		{"no answer is generated", `{"input":"x"}`, 0, "", 0, `"cache_salt":"SALT"}`},
+		{"a length of nothing", `{"max_tokens":null}`, 100, Range, 0, ""},
+		{"a length of zero", `{"num_predict":0}`, 100, Range, 0, ""},
+		{"several prompts", `{"prompt":["a","b"]}`, 100, Range, 0, ""},
+		{"one prompt in a list", `{"prompt":["a"]}`, 100, "", 100, `,"max_tokens":100}`},
+		{"one prompt as tokens", `{"prompt":[1,2,3]}`, 100, "", 100, `,"max_tokens":100}`},
+		{"a length in a message is text", `{"messages":[{"role":"user","max_tokens":900}]}`, 100, "", 100, `,"max_tokens":100}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := opt
+			calls := 0
+			o.Cap = func() int64 { calls++; return tt.cap }
+			out, res, err := run(tt.in, o)
+			if tt.code != "" {
+				if got := codeOf(t, err); got != tt.code {
+					t.Fatalf("refused with %s, want %s", got, tt.code)
+				}
+				return
+			}
+			if err != nil || calls != 1 || res.Tokens != tt.tokens || !strings.HasSuffix(out, tt.tail) || !json.Valid([]byte(out)) {
+				t.Fatalf("%s, %+v, %v after %d calls", out, res, err, calls)
+			}
+		})
+	}
+}

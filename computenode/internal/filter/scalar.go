@@ -94,5 +94,10 @@ func (w *walker) numeral(p place) error {
 	if err != nil || f < p.rule.min || f > p.rule.max {
 		return p.refuse(Range)
 	}
+	if lengths[p.member] {
+		if w.asked = max(w.asked, int64(f)); f == 0 && w.opt.Cap != nil {
+			return p.refuse(Range) // to some engines this is no limit
+		}
+	}
 	return nil
 }

@@ -5,6 +5,7 @@ package filter
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 
 	"github.com/sotto-project/sotto/internal/jsonstream"
@@ -22,6 +23,8 @@ type walker struct {
 	opt    Options
 	set    []forced
 	stream bool
+	asked  int64 // most tokens that a member asked for, 0 if none did
+	tokens int64 // most that the answer can have, under a cap
 
 	scratch []byte
 	num     [maxNumber]byte
@@ -45,6 +48,9 @@ func (w *walker) document() error {
 		return w.member(place{pos: top}, name, first)
 	})
 	if err != nil {
+		return err
+	}
+	if err := w.cap(); err != nil {
 		return err
 	}
 	if err := w.append(empty); err != nil {
@@ -90,6 +96,9 @@ func (w *walker) value(p place, c byte) error {
 	case 'n':
 		if p.rule.check == modelName {
 			return p.refuse(Model)
+		}
+		if w.opt.Cap != nil && lengths[p.member] {
+			return p.refuse(Range) // no length, under a name that a length would be appended to
 		}
 		return w.in.Literal(c)
 	}
@@ -146,6 +155,28 @@ func (w *walker) object(p place) error {
 		}
 		return w.member(p, name, c)
 	})
+}
+
+// lengths are the names under which engines take the length of an answer.
+var lengths = map[string]bool{
+	"max_tokens": true, "max_completion_tokens": true, "max_new_tokens": true, "n_predict": true, "num_predict": true,
+}
+
+// cap holds the answer to what is paid.
+func (w *walker) cap() error {
+	if w.opt.Cap == nil {
+		return nil
+	}
+	most := min(w.opt.Cap(), w.opt.MaxTokens)
+	if most < 0 || w.asked > most {
+		return &Refusal{Code: Class}
+	}
+	w.tokens = w.asked
+	if w.asked == 0 && most > 0 {
+		w.tokens = most
+		w.set = append(w.set, forced{Member: Member{"max_tokens", strconv.FormatInt(most, 10)}})
+	}
+	return nil
 }
 
 // append writes the members that the node sets and the request did not have.
@@ -267,6 +298,9 @@ func (w *walker) descendTop(in place, name []byte) (place, *forced, error) {
 		if in.member == "n" || in.member == "best_of" {
 			in.rule.max = float64(w.opt.MaxChoices)
 		}
+	}
+	if w.opt.Cap != nil && in.member == "prompt" {
+		in.rule.max = 1
 	}
 	return in, set, nil
 }

@@ -53,34 +53,34 @@ var root = sync.OnceValues(attestationtest.GenerateRoot)
 // New makes a world of n nodes and no epoch yet.
 func New(t testing.TB, n int) *World {
 	t.Helper()
-	return newWorld(t, n, false)
+	return newWorld(t, n, 0)
 }
 
-// NewGPU is [New] for nodes with one GPU each, of which no two are the same;
+// NewGPU is [New] for nodes with some GPUs each, of which no two are the same;
 // manifests and answers about issuers are, as with NVIDIA's. The policy asks for
-// the GPU.
-func NewGPU(t testing.TB, n int) *World {
+// as many.
+func NewGPU(t testing.TB, n, gpus int) *World {
 	t.Helper()
-	return newWorld(t, n, true)
+	return newWorld(t, n, gpus)
 }
 
-func newWorld(t testing.TB, n int, gpu bool) *World {
+func newWorld(t testing.TB, n, gpus int) *World {
 	t.Helper()
 	w := &World{t: t, Nodes: make([]*attestationtest.Node, n)}
 	var err error
 	w.Root, err = root()
 	w.must(err)
 	w.Policy = attestationtest.Policy(w.Root)
-	if gpu {
-		w.Policy.AllowNoGPU, w.Policy.GPU = false, attestationtest.GPUPolicy(1)
+	if gpus > 0 {
+		w.Policy.AllowNoGPU, w.Policy.GPU = false, attestationtest.GPUPolicy(gpus)
 	}
 	config, err := attestationtest.Config(Model, Weights).Append(nil)
 	w.must(err)
 	errs := make([]error, n)
 	roster.Each(n, func(i int) {
 		spec := attestationtest.NodeSpec{Name: fmt.Sprintf("node-%d", i+1), Config: config}
-		if gpu {
-			spec.GPU = &fakegpu.Spec{First: i, NoTokens: true, Shared: true}
+		if gpus > 0 {
+			spec.GPU = &fakegpu.Spec{First: i * gpus, GPUs: gpus, NoTokens: true, Shared: true}
 		}
 		w.Nodes[i], errs[i] = attestationtest.NewNode(w.Root, spec)
 	})

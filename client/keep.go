@@ -1,0 +1,267 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sotto-project/sotto/credits"
+	"github.com/sotto-project/sotto/credits/wallet"
+	"github.com/sotto-project/sotto/internal/wire"
+	"github.com/sotto-project/sotto/ohttp/bhttp"
+)
+
+// keep is cash's one goroutine: whenever something is owed or missing it does
+// what it can, and tries what failed again after a growing pause.
+func (k *cash) keep() {
+	pause := time.Duration(0)
+	for {
+		var again <-chan time.Time
+		if pause > 0 {
+			t := time.NewTimer(pause)
+			defer t.Stop()
+			again = t.C
+		}
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-k.wake:
+		case <-again:
+		}
+		switch err := k.round(k.ctx); {
+		case k.ctx.Err() != nil:
+			return
+		case err != nil:
+			pause = min(max(2*pause, time.Second), keepPause)
+		default:
+			pause = 0
+		}
+	}
+}
+
+// round does once what there is to do.
+func (k *cash) round(ctx context.Context) error {
+	w, err := k.client.current(ctx)
+	if err != nil {
+		return err
+	}
+	if w.sets == nil {
+		return nil
+	}
+	epoch := w.statement.Epoch
+	return errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w), k.swaps(ctx, w), k.buys(ctx, w), k.stock(ctx, w))
+}
+
+// errOwed: something is owed still.
+var errOwed = errors.New("client: change is owed")
+
+// owed asks the bank for the change of payments that are over.
+func (k *cash) owed(ctx context.Context, w *world) (err error) {
+	for _, o := range k.Wallet.Owed() {
+		k.mu.Lock()
+		away := k.away[o.HeaderHash]
+		k.mu.Unlock()
+		if away {
+			continue
+		}
+		c, askErr := k.change(ctx, w, o.HeaderHash)
+		switch {
+		case CodeOf(askErr) == credits.CodeAbsent:
+			r, absentErr := k.Wallet.Absent(o.HeaderHash, w.statement.Epoch)
+			if r.Pending {
+				absentErr = errors.Join(absentErr, errOwed)
+			}
+			err = errors.Join(err, absentErr)
+		case askErr != nil:
+			return errors.Join(err, askErr)
+		case c.State == wire.ChangePending:
+			err = errors.Join(err, errOwed)
+		default:
+			k.take(o.HeaderHash, c, w)
+		}
+	}
+	return err
+}
+
+func (k *cash) change(ctx context.Context, w *world, headerHash [32]byte) (*wire.Change, error) {
+	b, err := k.client.tellBank(ctx, w, "/v1/change", headerHash[:])
+	if err != nil {
+		return nil, err
+	}
+	c, err := wire.ParseChange(b)
+	if err != nil {
+		return nil, refuse(credits.CodeChange, "the bank's answer is no change block")
+	}
+	return c, nil
+}
+
+// swaps sends the swaps that were begun.
+func (k *cash) swaps(ctx context.Context, w *world) error {
+	list, err := k.Wallet.Swaps(w.statement.Epoch)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		if err := k.swap(ctx, w, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *cash) swap(ctx context.Context, w *world, s *wallet.Swap) error {
+	b, err := k.client.tellBank(ctx, w, "/v1/swap", s.Request.Append(nil))
+	switch code := CodeOf(err); {
+	case code == credits.CodeSpent, code == credits.CodeSig, code == credits.CodeEpoch, code == credits.CodeClass:
+		return k.Wallet.Refused(s.ID, code)
+	case err != nil:
+		return err
+	}
+	minted, err := credits.ParseMintedList(b, len(s.Request.Wanted))
+	if err != nil {
+		return refuse(credits.CodeChange, "the bank's answer to a swap is none")
+	}
+	return k.bought(k.Wallet.Swapped(s.ID, minted))
+}
+
+// buys sends the purchases and redemptions that were begun.
+func (k *cash) buys(ctx context.Context, w *world) error {
+	if k.Issuer == nil {
+		return nil
+	}
+	list, err := k.Wallet.Buys()
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		elements, proofs, err := k.Issuer.Issue(ctx, b)
+		var own *Error
+		switch {
+		case errors.As(err, &own) && own.Code != CodeBank:
+			// Refused: the account has less, or the keyset is sold no more.
+			if err := k.Wallet.Refused(b.Request, own.Code); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			if err := k.bought(k.Wallet.Bought(b.Request, w.statement.Epoch, elements, proofs)); err != nil {
+				return err
+			}
+		}
+	}
+	redeems, err := k.Wallet.Redeems()
+	if err != nil {
+		return err
+	}
+	for _, r := range redeems {
+		if err := k.Issuer.Redeem(ctx, r); err != nil {
+			return err
+		}
+		if err := k.Wallet.Redeemed(r.Request, w.statement.Epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bought catches a bank that made tokens with another key.
+func (k *cash) bought(err error) error {
+	var bad *credits.Refusal
+	if errors.As(err, &bad) && bad.Code == credits.CodeKey {
+		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why))
+	}
+	return err
+}
+
+// stock begins what the wallet's policy wants: swaps first, then a purchase.
+func (k *cash) stock(ctx context.Context, w *world) error {
+	plan := k.Wallet.Plan(w.sets, w.statement.Epoch)
+	for _, p := range plan.Swaps {
+		s, err := k.Wallet.Swap(w.sets, w.statement.Epoch, wire.TokenCoin, p.Picks, p.Exponents)
+		if err != nil {
+			return fmt.Errorf("client: swap: %w", err)
+		}
+		if err := k.swap(ctx, w, s); err != nil {
+			return err
+		}
+	}
+	if k.Issuer == nil || len(plan.Buy) == 0 {
+		return nil
+	}
+	if _, err := k.Wallet.Buy(w.sets, w.statement.Epoch, wire.TokenCoin, 0, plan.Buy); err != nil {
+		return fmt.Errorf("client: buy: %w", err)
+	}
+	return k.buys(ctx, w)
+}
+
+// Top brings the wallet up to date now: what is owed, what was begun, what its
+// policy wants. It is what happens by itself while requests are paid.
+func (c *Client) Top(ctx context.Context) error {
+	if c.cash == nil {
+		return refuse(CodePayment, "there is no wallet")
+	}
+	return worldError(c.cash.round(ctx))
+}
+
+// Sets returns the keysets of the current statement, nil where nobody pays,
+// and its epoch.
+func (c *Client) Sets(ctx context.Context) (*credits.Set, uint64, error) {
+	w, err := c.current(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	return w.sets, w.statement.Epoch, nil
+}
+
+// tellBank posts content to a path of the bank's anonymous port, padded as
+// every question is.
+func (c *Client) tellBank(ctx context.Context, w *world, path string, content []byte) ([]byte, error) {
+	return c.ask(ctx, w, &query{
+		head:    &bhttp.RequestHead{Method: http.MethodPost, Scheme: "https", Authority: wire.BankAuthority, Path: path},
+		content: content, size: largest(firstStep, w.shape.encap),
+	})
+}
+
+// Table fetches the whole recovery table of a keyset, a bucket at a time, and
+// gives each entry to f: nothing in what is asked says which entries matter.
+func (c *Client) Table(ctx context.Context, keyset [32]byte, f func(credits.TableEntry) error) error {
+	w, err := c.current(ctx)
+	if err != nil {
+		return err
+	}
+	path := fmt.Sprintf("/v1/table/%x", keyset)
+	b, err := c.bankObject(ctx, w, path)
+	if err != nil {
+		return err
+	}
+	if len(b) != 4 {
+		return refuse(CodeBank, "the bank's answer is no number of buckets")
+	}
+	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	for i := range n {
+		b, err := c.bankObject(ctx, w, fmt.Sprintf("%s/%d", path, i))
+		if err != nil {
+			return err
+		}
+		entries, err := credits.ParseTable(b)
+		if err != nil {
+			return refuse(CodeBank, "the bank's table is none")
+		}
+		for _, e := range entries {
+			if err := f(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Client) bankObject(ctx context.Context, w *world, path string) ([]byte, error) {
+	return c.ask(ctx, w, &query{head: &bhttp.RequestHead{Method: http.MethodGet, Scheme: "https", Authority: wire.BankAuthority, Path: path}})
+}

@@ -1,0 +1,357 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/sotto-project/sotto/credits"
+	"github.com/sotto-project/sotto/credits/wallet"
+	"github.com/sotto-project/sotto/internal/wire"
+)
+
+// An Issuer sells coins to one account, at the identified port of the bank. It
+// shares no connection with anything that sends requests.
+type Issuer interface {
+	// Issue has a purchase evaluated: an element for each of its tokens, and for
+	// each exponent one proof over all of them. The same purchase again is not
+	// paid again. An [Error] with a code of the bank ends the purchase.
+	Issue(ctx context.Context, b *wallet.Buy) (elements [][32]byte, proofs map[uint8][64]byte, err error)
+	// Redeem puts vouchers on the account.
+	Redeem(ctx context.Context, r *wallet.Redeem) error
+}
+
+// Payments says how a client pays. Without a wallet, epochs that ask for coins
+// are refused.
+type Payments struct {
+	Wallet *wallet.Wallet
+	// Class is the smallest class that a request is paid with: a coin of 2^Class
+	// units, of which the rest comes back. One that may cost more is paid with a
+	// class 3 above, or 6, and so on: few classes say little. 0 means 16.
+	Class uint8
+	// Tokens is how long an answer may be if the request does not say, in tokens;
+	// 0 means 1024. It decides the class and nothing else.
+	Tokens int
+	// Tier is the entitlement to show; 0 shows none.
+	Tier uint8
+	// Issuer, when set, is asked for coins when the wallet's policy wants some.
+	Issuer Issuer
+}
+
+const (
+	defaultClass  = 16
+	defaultTokens = 1024
+	classStep     = 3
+	// changeWait is how long the bank's block may take after an answer; what
+	// takes longer is asked for.
+	changeWait = 10 * time.Second
+	// keepPause is the longest pause before what is owed is asked for again.
+	keepPause = time.Minute
+)
+
+// cash is a client's side of paying. Its one goroutine, started with the first
+// payment, asks for what is owed and keeps the wallet's stock; close waits for
+// it, and for the change that is being read.
+type cash struct {
+	Payments
+	client *Client
+
+	start sync.Once
+	wake  chan struct{} // holds one token: there is something to do
+	ctx   context.Context
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	caught *Error                                      // a bank or a node was caught; nothing is paid any more
+	keys   map[[32]byte]map[[32]byte]ed25519.PublicKey // by header hash, of the candidates; while the change is not there
+	away   map[[32]byte]bool                           // header hashes of requests under way
+}
+
+func newCash(c *Client, p *Payments) (*cash, error) {
+	if p == nil {
+		return nil, nil
+	}
+	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1),
+		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, away: map[[32]byte]bool{}}
+	if k.Wallet == nil {
+		return nil, errors.New("payments without a wallet")
+	}
+	if k.Class == 0 {
+		k.Class = defaultClass
+	}
+	if k.Tokens == 0 {
+		k.Tokens = defaultTokens
+	}
+	if k.Class < wire.MinClass || k.Class > wire.MaxClass || k.Tokens < 1 {
+		return nil, errors.New("payments: a class of 6 to 40, and at least one token")
+	}
+	k.ctx, k.stop = context.WithCancel(context.Background())
+	return k, nil
+}
+
+func (k *cash) close() {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.stop()
+	k.wg.Wait()
+}
+
+// run has f run beside, unless the client is closed: then nobody would wait for
+// it.
+func (k *cash) run(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closed {
+		k.wg.Go(f)
+	}
+	return !k.closed
+}
+
+// ready refuses a request that cannot be paid, before anything of it is sealed.
+func (c *Client) payable(w *world) error {
+	if w.statement.Payment == wire.PaymentNone {
+		return nil
+	}
+	if c.cash == nil {
+		return refuse(CodePayment, "epoch %d asks for payment by coins, and there is no wallet", w.statement.Epoch).
+			hint("`sotto wallet create` makes one; the trust file names it")
+	}
+	c.cash.mu.Lock()
+	defer c.cash.mu.Unlock()
+	if c.cash.caught != nil {
+		return c.cash.caught
+	}
+	return nil
+}
+
+// class is what a request is paid with: the first of the ladder that holds the
+// most it can cost at any of the candidates.
+func (k *cash) class(d *draw, call *call) (uint8, error) {
+	tokens, size := uint64(k.Tokens), uint64(len(call.whole))
+	if call.rest != nil {
+		size = uint64(steps[len(steps)-1]) // not known: it streams
+	}
+	var said struct {
+		Max        uint64 `json:"max_tokens"`
+		Completion uint64 `json:"max_completion_tokens"`
+	}
+	if call.whole != nil && json.Unmarshal(call.whole, &said) == nil && max(said.Max, said.Completion) > 0 {
+		tokens = max(said.Max, said.Completion)
+	}
+	var need uint64
+	for _, n := range d.nodes {
+		need = max(need, n.cost(size, tokens))
+	}
+	for c := k.Class; c <= wire.MaxClass; c += classStep {
+		if need <= 1<<c {
+			return c, nil
+		}
+	}
+	return 0, refuse(credits.CodeClass, "the request may cost %d units, more than the largest class holds", need).hint("ask for a shorter answer (max_tokens)")
+}
+
+// cost is the most that a request can cost at the node, in units
+// (docs/spec/payment.md, section 4).
+func (n *node) cost(size, tokens uint64) uint64 {
+	const most = 1 << 50 // over any class: no sum overflows
+	size, tokens = min(size, most>>32), min(tokens, most>>32)
+	return uint64(n.prices[0]) + uint64(n.prices[1])*((size+1023)/1024) + (uint64(n.prices[2])*tokens+999)/1000
+}
+
+// pay takes a coin for one sealed request. From here on the wallet counts it as
+// sent, until it is told otherwise.
+func (k *cash) pay(w *world, d *draw, call *call, headerHash [32]byte) (wire.Spend, error) {
+	class, err := k.class(d, call)
+	if err != nil {
+		return wire.Spend{}, err
+	}
+	s, err := k.Wallet.Pay(wallet.Payment{
+		Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true,
+	})
+	if err != nil {
+		k.nudge() // the stock may be what is missing
+		return s, payError(err)
+	}
+	keys := map[[32]byte]ed25519.PublicKey{}
+	for _, n := range d.nodes {
+		keys[n.id] = n.signing
+	}
+	k.mu.Lock()
+	k.keys[headerHash], k.away[headerHash] = keys, true
+	k.mu.Unlock()
+	k.start.Do(func() { k.run(k.keep) })
+	return s, nil
+}
+
+// payError gives a wallet's error its code.
+func payError(err error) error {
+	var none *wallet.NoCoinError
+	var limit *wallet.LimitError
+	var bad *credits.Refusal
+	switch {
+	case errors.As(err, &none):
+		return refuse(none.Code(), "%v", err).hint("`sotto wallet status` shows what is there; `sotto wallet buy` gets more")
+	case errors.As(err, &limit):
+		return refuse("credit.limit", "%v", err).hint("the limit is your own, in the wallet's policy file")
+	case errors.As(err, &bad):
+		return refuse(bad.Code, "%s", bad.Why)
+	}
+	return refuse("wallet", "%v", err)
+}
+
+// unpaid is told how an attempt ended that brought no sealed answer. Where no
+// byte left, the coin is as before; otherwise the bank is asked what became of
+// it.
+func (k *cash) unpaid(headerHash [32]byte, err error) {
+	var own *Error
+	if errors.As(err, &own) && !own.Sent {
+		k.noteWallet(k.Wallet.Unsent(headerHash))
+		k.forget(headerHash)
+		return
+	}
+	k.noteWallet(k.Wallet.Failed(headerHash, CodeOf(err)))
+	k.landed(headerHash)
+}
+
+// landed says that a request is over: what it is owed may be asked for.
+func (k *cash) landed(headerHash [32]byte) {
+	k.mu.Lock()
+	delete(k.away, headerHash)
+	k.mu.Unlock()
+	k.nudge()
+}
+
+func (k *cash) forget(headerHash [32]byte) {
+	k.mu.Lock()
+	delete(k.away, headerHash)
+	delete(k.keys, headerHash)
+	k.mu.Unlock()
+}
+
+func (k *cash) nudge() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// collect reads the change behind an answer that was read to its verified end.
+// The application has that end already; this goes on beside it.
+func (k *cash) collect(b *body) {
+	headerHash := b.parcel.sealed.HeaderHash()
+	read := func() {
+		defer b.release()
+		t := time.AfterFunc(changeWait, b.release)
+		defer t.Stop()
+		stopped := context.AfterFunc(k.ctx, b.release)
+		defer stopped()
+		raw := make([]byte, wire.ChangeSize)
+		_, err := io.ReadFull(b.answer.msg.Body(), raw)
+		for _, l := range b.layers[2:] {
+			if err == nil {
+				err = atEnd(l)
+			}
+		}
+		if err == nil {
+			var c *wire.Change
+			if c, err = wire.ParseChange(raw); err == nil {
+				k.take(headerHash, c, b.parcel.world)
+			}
+		}
+		k.landed(headerHash)
+	}
+	if !k.run(read) {
+		b.release()
+	}
+}
+
+// take checks a change completely and gives it to the wallet.
+func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) {
+	if c.State == wire.ChangeRefused {
+		// The node wanted what it was not due, or to give back what it could not.
+		// The bank believed it no more than we do; the hold ends by itself.
+		k.catch(refuse(credits.CodeRefund, "the node's word on what the request used was refused; the coin comes back when its hold ends"))
+		k.noteWallet(k.Wallet.Failed(headerHash, credits.CodeRefund))
+		return
+	}
+	if c.State != wire.ChangePending {
+		if w != nil && c.Generation != w.statement.MintGeneration {
+			k.catch(refuse(credits.CodeGeneration, "the bank answered from generation %d of its database; everybody was told %d", c.Generation, w.statement.MintGeneration).
+				hint("its list of spent coins may be an old one; ask the operator"))
+			return
+		}
+		if err := k.usage(headerHash, c); err != nil {
+			k.catch(err)
+			return
+		}
+	}
+	r, err := k.Wallet.Settle(headerHash, c)
+	var bad *credits.Refusal
+	switch {
+	case errors.As(err, &bad):
+		k.catch(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"))
+	case err != nil:
+		k.noteWallet(err)
+	case !r.Pending:
+		k.forget(headerHash)
+	}
+}
+
+// usage checks that what was charged is the signed word of a candidate. A
+// client that was started again has forgotten who they were.
+func (k *cash) usage(headerHash [32]byte, c *wire.Change) *Error {
+	k.mu.Lock()
+	keys := k.keys[headerHash]
+	k.mu.Unlock()
+	if c.State != wire.ChangeUsed || keys == nil {
+		return nil
+	}
+	if u := &c.Usage; u.HeaderHash != headerHash || !u.Verify(keys[u.NodeID]) {
+		return refuse(credits.CodeRefund, "the usage that was charged is not signed by a node that was asked")
+	}
+	return nil
+}
+
+// catch keeps the first proof that somebody deals falsely with money: from then
+// on nothing is paid.
+func (k *cash) catch(e *Error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.caught == nil {
+		k.caught = e
+	}
+}
+
+// noteWallet keeps an error of the wallet itself, such as a full disk, which
+// says the same to the next request.
+func (k *cash) noteWallet(err error) {
+	if err != nil && !errors.Is(err, wallet.ErrUnknown) {
+		k.catch(refuse("wallet", "%v", err).hint("the wallet could not write down what became of a coin; open it again"))
+	}
+}
+
+// Caught returns why nothing is paid any more, or nil.
+func (c *Client) Caught() error {
+	if c.cash == nil {
+		return nil
+	}
+	c.cash.mu.Lock()
+	defer c.cash.mu.Unlock()
+	if c.cash.caught == nil {
+		return nil
+	}
+	return c.cash.caught
+}

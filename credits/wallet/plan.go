@@ -1,0 +1,220 @@
+// Copyright 2026 The Sotto Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wallet
+
+import (
+	"cmp"
+	"maps"
+	"math/bits"
+	"slices"
+
+	"github.com/sotto-project/sotto/credits"
+	"github.com/sotto-project/sotto/internal/wire"
+)
+
+// A Plan is what has to be done, in this order, for the stock of the policy to
+// be there. Nothing of it is begun.
+type Plan struct {
+	Swaps []SwapPlan
+	Buy   []uint8 // exponents of coins to buy, largest first
+	Units uint64  // that the purchase costs
+	Short map[uint8]int
+}
+
+// A SwapPlan is one swap to begin with [Wallet.Swap].
+type SwapPlan struct {
+	Picks     []Pick
+	Exponents []uint8
+}
+
+// Plan looks at the stock in an epoch. Tokens that must not be spent, or soon
+// cannot be, are swapped for new ones; change is swapped into coins of the classes
+// that are missing; what is missing then is bought. Of each class a power of two
+// of coins is bought, so that an odd number says nothing about what was spent.
+func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
+	var plan Plan
+	sale, ok := selling(sets, wire.TokenCoin, 0, epoch)
+	if !ok {
+		return plan
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	stock := w.sort(sets, sale, epoch)
+	for _, t := range stock.doubtful {
+		plan.Swaps = append(plan.Swaps, SwapPlan{[]Pick{{t.ref}}, []uint8{t.exponent}})
+	}
+	short := map[uint8]int{}
+	for class, want := range w.policy.Stock {
+		// Half of the stock is the mark under which it is filled up.
+		if n := stock.have[class]; 2*n < want || n == 0 {
+			short[class] = want - n
+		}
+	}
+	far := w.state.unmarked(sale.ID()) > indexGap/2
+	if s, filled := stock.swap(sale, short); len(s.Picks) > 0 {
+		plan.Swaps = append(plan.Swaps, s)
+		for class, n := range filled {
+			if short[class] -= n; short[class] <= 0 {
+				delete(short, class)
+			}
+		}
+	} else if far && stock.any != nil {
+		plan.Swaps = append(plan.Swaps, SwapPlan{[]Pick{{stock.any.ref}}, []uint8{stock.any.exponent}})
+	}
+	plan.Short = short
+	if far || w.refusedIn(epoch) {
+		return plan
+	}
+	for _, class := range slices.Backward(slices.Sorted(maps.Keys(short))) {
+		if _, ok := sale.Key(class); !ok {
+			continue
+		}
+		for range 1 << bits.Len(uint(short[class]-1)) {
+			plan.Buy = append(plan.Buy, class)
+		}
+	}
+	plan.Buy = plan.Buy[:min(len(plan.Buy), maxBuy)]
+	plan.Units = credits.Units(plan.Buy)
+	return plan
+}
+
+// refusedIn reports whether a purchase was refused in an epoch.
+func (w *Wallet) refusedIn(epoch uint64) bool {
+	for _, o := range w.state.orders {
+		if o.what == orderBuy && o.code != "" && o.epoch == epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// A shelf is the coins of a stock by what is to be done with them.
+type shelf struct {
+	have     map[uint8]int // coins of a class that is kept, and those that are on their way
+	doubtful []*token
+	renew    []*token // must be swapped
+	loose    []*token // can be: of no class that is kept, or more than are kept
+	any      *token   // that the bank has a key for, if there is one
+}
+
+// sort looks at every coin. The caller holds mu.
+func (w *Wallet) sort(sets *credits.Set, sale *credits.Keyset, epoch uint64) *shelf {
+	s := &shelf{have: map[uint8]int{}}
+	for _, o := range w.state.orders { // what is on its way is not ordered again
+		for _, v := range o.wanted {
+			if o.code == "" && w.state.typeOf(v.keyset) == wire.TokenCoin {
+				s.have[v.exponent]++
+			}
+		}
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(w.state.tokens), compareRefs) {
+		t := w.state.tokens[r]
+		k, ok := sets.Spendable(t.keyset, epoch)
+		if !ok || k.Type != wire.TokenCoin || t.held {
+			continue
+		}
+		if _, sold := sale.Key(t.exponent); sold && t.state != stateDoubtful && s.any == nil {
+			s.any = t
+		}
+		switch {
+		case t.state == stateDoubtful:
+			s.doubtful = append(s.doubtful, t)
+		case t.state == stateStale, k.ID() != sale.ID() && k.SpendLast-epoch < w.policy.Renew:
+			s.renew = append(s.renew, t)
+		case t.ripe > epoch || s.have[t.exponent] < w.policy.Stock[t.exponent]:
+			s.have[t.exponent]++
+		default:
+			s.loose = append(s.loose, t)
+		}
+	}
+	return s
+}
+
+// swap makes the one swap that does most: everything that must be renewed, and
+// loose coins if they fill what is short. It returns how many of each class it
+// fills.
+func (s *shelf) swap(sale *credits.Keyset, short map[uint8]int) (SwapPlan, map[uint8]int) {
+	slices.SortStableFunc(s.loose, func(a, b *token) int { return cmp.Compare(b.exponent, a.exponent) })
+	pool := s.renew
+	if len(short) > 0 {
+		pool = append(slices.Clone(pool), s.loose...)
+	}
+	pool = pool[:min(len(pool), credits.MaxSwap)]
+	for len(pool) > 0 {
+		var units uint64
+		var picks []Pick
+		for _, t := range pool {
+			units, picks = units+t.units(), append(picks, Pick{t.ref})
+		}
+		exponents, filled := split(sale, units, short)
+		if exponents != nil {
+			if len(filled) == 0 && len(pool) > len(s.renew) {
+				pool = slices.Clone(s.renew[:min(len(s.renew), credits.MaxSwap)])
+				continue // loose coins fill nothing: leave them
+			}
+			return SwapPlan{picks, exponents}, filled
+		}
+		pool = pool[:len(pool)-1] // more tokens than a swap takes, or no keys for the rest
+	}
+	return SwapPlan{}, nil
+}
+
+// split divides units into what is short, largest class first, and the fewest
+// coins for the rest; nil if that is too many, or if a denomination is not on sale.
+func split(sale *credits.Keyset, units uint64, short map[uint8]int) (exponents []uint8, filled map[uint8]int) {
+	filled = map[uint8]int{}
+	for _, class := range slices.Backward(slices.Sorted(maps.Keys(short))) {
+		for n := short[class]; n > 0 && units >= 1<<class && len(exponents) < credits.MaxSwap; n-- {
+			units -= 1 << class
+			exponents, filled[class] = append(exponents, class), filled[class]+1
+		}
+	}
+	exponents = append(exponents, credits.Split(units)...)
+	if len(exponents) > credits.MaxSwap {
+		return nil, nil
+	}
+	for _, e := range exponents {
+		if _, ok := sale.Key(e); !ok {
+			return nil, nil
+		}
+	}
+	slices.Sort(exponents)
+	slices.Reverse(exponents)
+	return exponents, filled
+}
+
+// Vouchers plans the swap of coins into vouchers of a fixed value, for
+// redeeming: as many vouchers of 2^exponent units as coins make exactly, most and
+// 64 of either at most. It reports whether there is anything to swap.
+func (w *Wallet) Vouchers(sets *credits.Set, epoch uint64, exponent uint8, most int) (SwapPlan, bool) {
+	if k, ok := selling(sets, wire.TokenVoucher, 0, epoch); !ok {
+		return SwapPlan{}, false
+	} else if _, ok := k.Key(exponent); !ok {
+		return SwapPlan{}, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var pool []*token
+	for _, r := range slices.SortedFunc(maps.Keys(w.state.tokens), compareRefs) {
+		t := w.state.tokens[r]
+		if k, ok := sets.Spendable(t.keyset, epoch); ok && k.Type == wire.TokenCoin && !t.held && t.state != stateDoubtful && t.exponent <= exponent+6 {
+			pool = append(pool, t)
+		}
+	}
+	slices.SortStableFunc(pool, func(a, b *token) int { return cmp.Compare(b.exponent, a.exponent) })
+	// Powers of two, largest first: whenever the sum is a multiple of the voucher
+	// it is one that the coins so far make exactly.
+	var plan, best SwapPlan
+	var units uint64
+	for _, t := range pool {
+		if len(plan.Picks) == credits.MaxSwap || units+t.units() > uint64(min(most, credits.MaxSwap))<<exponent {
+			continue
+		}
+		plan.Picks, units = append(plan.Picks, Pick{t.ref}), units+t.units()
+		if units%(1<<exponent) == 0 {
+			best = SwapPlan{Picks: slices.Clone(plan.Picks), Exponents: slices.Repeat([]uint8{exponent}, int(units>>exponent))}
+		}
+	}
+	return best, len(best.Picks) > 0
+}
