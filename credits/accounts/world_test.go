@@ -347,3 +347,5 @@ func metricsOf(t *testing.T, b *accounts.Bank) []byte {
 	}
 	return rec.Body.Bytes()
 }
+
+func jsonBytes(v any) ([]byte, error) { return json.Marshal(v) }
