@@ -149,7 +149,7 @@ var may = map[string][]string{
 	// that a wallet has it without anything that mints.
 	"credits/accounts":           {"credits", "credits/accounts/api", "credits/issue", "internal/durable", "internal/httpx", "internal/metrics", "internal/redact", "internal/wire", "transparency", "transparency/follow", "transparency/statement"},
 	"credits/accounts/api":       {"internal/redact"},
-	"credits/accounts/apiclient": {"credits/accounts/api"},
+	"credits/accounts/apiclient": {"credits", "credits/accounts/api", "credits/wallet"},
 	// Makes keys once a mint period, and serves nobody.
 	"credits/ceremony": {"credits", "credits/issue", "internal/durable", "internal/wire"},
 
@@ -264,7 +264,7 @@ var never = []ban{
 		"who routes, runs or lists carries money past and can neither make nor judge it",
 	},
 	{
-		[]string{"client", "client/account", "client/cli", "cmd/sotto", "credits/blind", "credits/wallet"},
+		[]string{"client", "client/account", "client/cli", "cmd/sotto", "credits/accounts/apiclient", "credits/blind", "credits/wallet"},
 		[]string{"credits/issue"},
 		"a client makes no money",
 	},
