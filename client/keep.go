@@ -33,7 +33,7 @@ func (k *cash) keep() {
 		case <-k.wake:
 		case <-again:
 		}
-		switch err := k.round(k.ctx); {
+		switch err := k.top(k.ctx); {
 		case k.ctx.Err() != nil:
 			return
 		case err != nil:
@@ -42,6 +42,17 @@ func (k *cash) keep() {
 			pause = 0
 		}
 	}
+}
+
+// top does one round, alone.
+func (k *cash) top(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-k.turn }()
+	return k.round(ctx)
 }
 
 // round does once what there is to do.
@@ -246,7 +257,7 @@ func (c *Client) Top(ctx context.Context) error {
 		return errNoWallet()
 	}
 	k.anew()
-	switch err := k.round(ctx); {
+	switch err := k.top(ctx); {
 	case err == nil:
 		return k.lastRefused()
 	case CodeOf(err) == "" && errors.Is(err, errOwed):

@@ -77,6 +77,7 @@ type cash struct {
 
 	start sync.Once
 	wake  chan struct{} // holds one token: there is something to do
+	turn  chan struct{} // holds one token while a round is made
 	ctx   context.Context
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
@@ -97,7 +98,7 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 	if p == nil {
 		return nil, nil
 	}
-	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1),
+	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, away: map[[32]byte]bool{}}
 	if k.Class == 0 {
 		k.Class = DefaultClass
@@ -207,16 +208,20 @@ func (n *node) cost(size, tokens uint64) uint64 {
 
 // pay takes a coin for one sealed request. From here on the wallet counts it as
 // sent, until it is told otherwise.
-func (k *cash) pay(w *world, d *draw, call *call, headerHash [32]byte) (wire.Spend, error) {
+func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHash [32]byte) (wire.Spend, error) {
 	class, err := k.class(d, call)
 	if err != nil {
 		return wire.Spend{}, err
 	}
-	s, err := k.Wallet.Pay(wallet.Payment{
-		Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true,
-	})
+	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true}
+	s, err := k.Wallet.Pay(p)
+	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
+		// A wallet that keeps a stock has none of this class yet, or has run out:
+		// getting it now, on the way of a request, is better than refusing it.
+		_ = k.top(ctx) // what it could not do shows in what is there
+		s, err = k.Wallet.Pay(p)
+	}
 	if err != nil {
-		k.nudge() // the stock may be what is missing
 		return s, payError(err)
 	}
 	keys := map[[32]byte]ed25519.PublicKey{}
