@@ -37,19 +37,21 @@ import (
 // A till is a real identified port with one account, and a world whose statement
 // lists its keysets. The epoch is the world's.
 type till struct {
-	t       *testing.T
-	w       *clienttest.World
-	bank    *accounts.Bank
-	server  *httptest.Server
-	account api.Account
-	dir     string
-	pay     cli.Payments
-	set     *credits.Set
-	listed  []statement.Keyset
-	down    atomic.Bool  // the port cuts every connection
-	lost    atomic.Bool  // it does what it is asked, and the answer is lost
-	asked   atomic.Int32 // requests that reached it
-	seen    atomic.Int32 // connections
+	patience   time.Duration // how long a command may take
+	t          *testing.T
+	w          *clienttest.World
+	bank       *accounts.Bank
+	server     *httptest.Server
+	account    api.Account
+	dir        string
+	pay        cli.Payments
+	set        *credits.Set
+	listed     []statement.Keyset
+	down       atomic.Bool  // the port cuts every connection
+	lost       atomic.Bool  // it does what it is asked, and the answer is lost
+	asked      atomic.Int32 // requests that reached it
+	lostRedeem atomic.Bool  // as lost, of redemptions only
+	gateway    [][]byte     // keys of the gateway in the place of the world's
 }
 
 // View implements [accounts.Source].
@@ -57,13 +59,17 @@ func (b *till) View() (accounts.View, error) {
 	return accounts.View{Epoch: b.w.Log.Last().Epoch, Generation: 1, Set: b.set}, nil
 }
 
-func newTill(t *testing.T, units uint64) *till {
+func newTill(t *testing.T, units uint64, types ...uint8) *till {
 	t.Helper()
-	b := &till{t: t, w: clienttest.Start(t, 1), dir: t.TempDir()}
+	b := &till{t: t, w: clienttest.Start(t, 1), dir: t.TempDir(), patience: 20 * time.Second}
 	keys := filepath.Join(b.dir, "keys")
 	b.must(os.Mkdir(keys, 0o700))
 	var sets []*credits.Keyset
-	for _, k := range []credits.Keyset{{Type: wire.TokenCoin}, {Type: wire.TokenVoucher}} {
+	if types == nil {
+		types = []uint8{wire.TokenCoin, wire.TokenVoucher}
+	}
+	for _, typ := range types {
+		k := credits.Keyset{Type: typ}
 		k.First, k.Last, k.SpendLast = 1, 1000, 2000
 		x, err := issue.Generate(rand.Reader, k, []uint8{6, 10, 16, 17})
 		b.must(err)
@@ -103,6 +109,9 @@ func (b *till) must(err error) {
 func (b *till) epoch() {
 	b.w.Epoch(time.Now(), time.Hour, clienttest.Edit{Statement: func(s *statement.Statement, _ *statement.Pack) {
 		s.Payment, s.MintGeneration, s.CoinKeysets, s.TicketKey = statement.PaymentCoins, 1, b.listed, bytes.Repeat([]byte{7}, 32)
+		if b.gateway != nil {
+			s.GatewayKeys = b.gateway
+		}
 	}})
 }
 
@@ -120,7 +129,6 @@ func (b *till) open(keys string) {
 	b.must(err)
 	b.server = httptest.NewUnstartedServer(http.HandlerFunc(b.serve))
 	b.server.TLS = tc
-	b.server.Config.ConnState = nil
 	b.server.StartTLS()
 	b.t.Cleanup(b.server.Close)
 }
@@ -130,7 +138,7 @@ func (b *till) serve(w http.ResponseWriter, r *http.Request) {
 	if b.down.Load() {
 		panic(http.ErrAbortHandler)
 	}
-	if b.lost.Load() {
+	if b.lost.Load() || b.lostRedeem.Load() && r.URL.Path == "/v1/redeem" {
 		b.bank.Handler().ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}
@@ -164,7 +172,7 @@ func (b *till) sotto(want int, stdin string, args ...string) result {
 	b.t.Helper()
 	root := &cobra.Command{Use: "sotto", SilenceUsage: true, SilenceErrors: true}
 	root.AddCommand(cli.Commands(b.load, "trust.yaml")...)
-	out, errs, code, err := run(b.t, root, stdin, args...)
+	out, errs, code, err := runFor(b.t, b.patience, root, stdin, args...)
 	r := result{stdout: out, stderr: errs, err: err}
 	if code != want {
 		b.t.Fatalf("sotto %s: exit code %d, want %d: %v\n%s%s", strings.Join(args, " "), code, want, err, out, errs)
