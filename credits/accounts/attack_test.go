@@ -316,6 +316,7 @@ func TestRedeem(t *testing.T) {
 	t.Run("CT-08", func(t *testing.T) {
 		last, late := redeem(u.account, newID(), w.vouchers(0)...), redeem(u.account, newID(), w.vouchers(0)...)
 		w.walk(29)
+		post(t, "used long ago", v, redeem(v.account, newID(), c[0]), 409, "credit.spent") // CT-21: pruned too early
 		post(t, "in the last epoch", u, last, 200, "")
 		w.walk(30)
 		post(t, "after it", u, late, 402, "credit.epoch")

@@ -21,7 +21,7 @@ func TestFailureTable(t *testing.T) {
 		op     string
 		writes []string // "table verb", in order
 	}{
-		{"issue", []string{"accounts UPDATE", "history INSERT", "requests INSERT"}},
+		{"issue", []string{"accounts UPDATE", "history INSERT", "sold INSERT", "requests INSERT"}},
 		{"redeem", []string{"vouchers INSERT", "accounts UPDATE", "history INSERT", "requests INSERT"}},
 		{"event", []string{"accounts UPDATE", "history INSERT"}},
 		{"topup", []string{"accounts UPDATE", "history INSERT", "admin_log INSERT"}},

@@ -186,7 +186,7 @@ func TestRefusalThatIsALie(t *testing.T) {
 		t.Fatal(err)
 	}
 	w = reopen(t, w)
-	if codes := swapAll(t, w, m, 1); !slices.Equal(codes, []string{credits.CodeSpent}) {
+	if codes := swapAll(t, w, m, 2); !slices.Equal(codes, []string{credits.CodeSpent}) {
 		t.Errorf("%v", codes)
 	}
 	if n, err := w.Find(1, m.sources(nil)); err != nil || n != 1 {
@@ -494,5 +494,85 @@ func TestExport(t *testing.T) {
 		if slices.Contains(s.Blanks[:], a) {
 			t.Error("a blank was sent twice")
 		}
+	}
+}
+
+// Burned blanks never push what comes later out of a search.
+func TestPlanKeepsTheGap(t *testing.T) {
+	m := newMint(t, coins1)
+	w := newWallet(t)
+	if err := w.SetPolicy(Policy{Window: 24, Stock: map[uint8]int{10: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	id := m.keys[0].Keyset().ID()
+	refuse := func(epoch uint64) {
+		t.Helper()
+		b, err := w.Buy(m.sets(), epoch, wire.TokenCoin, 0, w.Plan(m.sets(), epoch).Buy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Refused(b.Request, credits.CodeFunds); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.Plan(m.sets(), epoch); len(p.Buy) != 0 || p.Short[10] != 2 {
+			t.Errorf("asked again in the epoch of a refusal: %+v", p)
+		}
+	}
+	refuse(1)
+	w = reopen(t, w)
+	refuse(2)
+	buy(t, w, m, 3, wire.TokenCoin, 0, 10, 10)
+	if n := w.state.unmarked(id); n != 0 {
+		t.Errorf("%d burned behind the last token", n)
+	}
+	w.state.next[id] += indexGap/2 + 1
+	p := w.Plan(m.sets(), 4)
+	if len(p.Swaps) != 1 || len(p.Swaps[0].Picks) != 1 || !slices.Equal(p.Swaps[0].Exponents, []uint8{10}) {
+		t.Fatalf("%+v", p)
+	}
+	if err := w.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen(t, w)
+	swapAll(t, w, m, 4)
+	if p := w.Plan(m.sets(), 4); len(p.Swaps) != 0 || w.state.unmarked(id) != 0 {
+		t.Errorf("%+v", p)
+	}
+	if st := w.Status(4, nil); st.Ready != 2<<10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A swap that the bank refuses for good is not tried for ever: each try burns
+// blanks.
+func TestPlanDoesNotInsist(t *testing.T) {
+	m := newMint(t, coins1)
+	w := prompt(t)
+	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
+	pay(t, w, m, 1, 1, 10)
+	if _, err := w.Absent(header(1), 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, epoch := range []uint64{3, 4} {
+		p := w.Plan(m.sets(), epoch).Swaps
+		if len(p) != 1 {
+			t.Fatalf("epoch %d: %+v", epoch, p)
+		}
+		s, err := w.Swap(m.sets(), epoch, wire.TokenCoin, p[0].Picks, p[0].Exponents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Refused(s.ID, credits.CodeSig); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.Plan(m.sets(), epoch).Swaps; len(p) != 0 {
+			t.Errorf("epoch %d, again: %+v", epoch, p)
+		}
+	}
+	if codes := swapAll(t, w, m, 5); len(codes) != 0 {
+		t.Errorf("%v", codes)
+	}
+	if st := w.Status(5, nil); st.Ready != 1<<10 {
+		t.Errorf("%+v", st)
 	}
 }

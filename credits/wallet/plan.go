@@ -51,6 +51,7 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 			short[class] = want - n
 		}
 	}
+	far := w.state.unmarked(sale.ID()) > indexGap/2
 	if s, filled := stock.swap(sale, short); len(s.Picks) > 0 {
 		plan.Swaps = append(plan.Swaps, s)
 		for class, n := range filled {
@@ -58,8 +59,16 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 				delete(short, class)
 			}
 		}
+	} else if far && stock.any != nil {
+		plan.Swaps = append(plan.Swaps, SwapPlan{[]Pick{{stock.any.ref}}, []uint8{stock.any.exponent}})
 	}
 	plan.Short = short
+	if w.refusedIn(orderSwap, epoch) {
+		plan.Swaps = nil
+	}
+	if far || w.refusedIn(orderBuy, epoch) {
+		return plan
+	}
 	for _, class := range slices.Backward(slices.Sorted(maps.Keys(short))) {
 		if _, ok := sale.Key(class); !ok {
 			continue
@@ -73,12 +82,24 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 	return plan
 }
 
+// refusedIn reports whether an order of a kind was refused in an epoch, for
+// another reason than that a coin is spent: that one has a cure.
+func (w *Wallet) refusedIn(what uint8, epoch uint64) bool {
+	for _, o := range w.state.orders {
+		if o.what == what && o.code != "" && o.code != credits.CodeSpent && o.epoch == epoch {
+			return true
+		}
+	}
+	return false
+}
+
 // A shelf is the coins of a stock by what is to be done with them.
 type shelf struct {
 	have     map[uint8]int // coins of a class that is kept, and those that are on their way
 	doubtful []*token
 	renew    []*token // must be swapped
 	loose    []*token // can be: of no class that is kept, or more than are kept
+	any      *token   // that the bank has a key for, if there is one
 }
 
 // sort looks at every coin. The caller holds mu.
@@ -96,6 +117,9 @@ func (w *Wallet) sort(sets *credits.Set, sale *credits.Keyset, epoch uint64) *sh
 		k, ok := sets.Spendable(t.keyset, epoch)
 		if !ok || k.Type != wire.TokenCoin || t.held {
 			continue
+		}
+		if _, sold := sale.Key(t.exponent); sold && t.state != stateDoubtful && s.any == nil {
+			s.any = t
 		}
 		switch {
 		case t.state == stateDoubtful:
