@@ -157,6 +157,9 @@ func (b *Bank) judge(ctx context.Context, e *Epoch, h *hold, s *wire.Spend, hash
 		return nil, 0, refuse(credits.CodeClass, "no such denomination")
 	}
 	keys, ok := b.c.Keys(s.Keyset)
+	if ok && h.keyset != [32]byte{} {
+		_, ok = b.c.Keys(h.keyset) // without them it could never be settled
+	}
 	if !ok {
 		return nil, 0, refuse(codeStarting, "the keys of a keyset in use are not at hand")
 	}

@@ -93,6 +93,7 @@ func Bench(b *testing.B, maker Maker) {
 			took := make([]time.Duration, b.N)
 			alone := arithmetic()
 			b.ResetTimer()
+			before := cpu()
 			held := each(b.N, clients, func(i int) {
 				start := time.Now()
 				if _, err := bank.Hold(b.Context(), holds[i]); err != nil {
@@ -100,17 +101,21 @@ func Bench(b *testing.B, maker Maker) {
 				}
 				took[i] = time.Since(start)
 			})
+			middle := cpu()
 			settled := each(b.N, clients, func(i int) {
 				if _, err := bank.Settle(b.Context(), settles[i]); err != nil {
 					b.Error(err)
 				}
 			})
 			b.StopTimer()
+			after := cpu()
 			alone = (alone + arithmetic()) / 2
 			slices.Sort(took)
 			n := float64(b.N)
 			b.ReportMetric(n/(held+settled).Seconds(), "payments/s")
 			b.ReportMetric(n/held.Seconds(), "holds/s")
+			b.ReportMetric(float64((middle-before).Microseconds())/n, "cpu-us/hold")
+			b.ReportMetric(float64((after-middle).Microseconds())/n, "cpu-us/settle")
 			b.ReportMetric(alone.Seconds()/(held+settled).Seconds(), "of-arithmetic")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "hold-p50-ms")
 			b.ReportMetric(0, "ns/op")
