@@ -209,7 +209,7 @@ func TestWaiversAreNamed(t *testing.T) {
 		"SMT": {func(f *fixture) {
 			f.policy.SNP.AllowSMT = true
 			report(func(b []byte) { b[attestationtest.OffPolicy+2] |= 1; b[attestationtest.OffPlatform] |= 1 })(f)
-		}, "SMT:true"},
+		}, "waived by policy: SMT"},
 		"grace": {func(f *fixture) {
 			f.policy.SNP.CRLGrace = attestation.Duration(time.Hour)
 			crl(-2*time.Hour, -time.Minute, nil)(f)

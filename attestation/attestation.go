@@ -63,6 +63,10 @@ type References struct {
 	Model         string // name of the model the node is listed for
 	WeightsDigest [32]byte
 	Payment       uint8 // payment mode of the statement, see [evidence.PaymentNone]
+	// TicketKey is the statement's. In mode coins the node's measured configuration
+	// must list it: a node that took tickets of another key would run what nobody
+	// paid, on as many candidates as that key's owner likes.
+	TicketKey []byte
 
 	// What follows, where the statement has any, restricts beside the policy, never
 	// in its place: firmware floors by SEV-SNP product, the lowest

@@ -182,6 +182,8 @@ func checkConfig(v *verification) (outcome, error) {
 		return outcome{}, refuse.As(refuse.Model, "weights %s, listed %x", c.Weights, v.refs.WeightsDigest)
 	case payment != v.refs.Payment:
 		return outcome{}, refuse.As(refuse.Payment, "node runs with payment %q, the statement says %d", c.Payment, v.refs.Payment)
+	case payment == evidence.PaymentCoins && !c.TakesTickets(v.refs.TicketKey):
+		return outcome{}, refuse.As(refuse.Payment, "node takes tickets of other keys than the statement's")
 	}
 	v.config = c
 	return outcome{expected: v.refs.Model, got: fmt.Sprintf("%q, payment %s", c.Model, c.Payment)}, nil

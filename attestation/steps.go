@@ -320,7 +320,7 @@ func checkPayment(v *verification) (outcome, error) {
 	if v.refs.Payment == evidence.PaymentNone {
 		return outcome{got: "payment none", gap: "fan-out: without tickets the router could have several candidates run a request"}, nil
 	}
-	return outcome{got: "payment by coins"}, nil
+	return outcome{expected: "tickets of the statement's key", got: "payment by coins, tickets of that key"}, nil
 }
 
 func checkREK(v *verification) (outcome, error) {

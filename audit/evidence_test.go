@@ -8,7 +8,9 @@ import (
 	"context"
 	"io/fs"
 	"maps"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,6 +121,43 @@ func TestEvidenceThatDoesNotHold(t *testing.T) {
 		r.cfg.Policy = &strict
 		r.mustStep().want(NodeRefused)
 	})
+}
+
+// TestPacksAreNotHeld: AT-62: what was judged is let go of, but for the packs of the
+// newest two epochs: a hostile publisher's are 256 MiB each, and thirty-two are asked for.
+func TestPacksAreNotHeld(t *testing.T) {
+	const n = 12
+	now := time.Now().UTC().Truncate(time.Second)
+	w := rostertest.New(t, 1)
+	var epochs []*rostertest.Epoch
+	for i := range n {
+		epochs = append(epochs, w.Epoch(now.Add(time.Duration(i-n)*time.Minute), nil))
+	}
+	r := &rig{t: t, now: now}
+	r.cfg = Config{Trust: w.Trust, Policy: w.Policy, Dir: t.TempDir(), Now: func() time.Time { return r.now }}
+	m := worldMirror(t, "one.invalid", w, now, epochs...)
+	var held atomic.Int32
+	most := int32(0)
+	m.onPack = func(_ uint64, b []byte) []byte {
+		for range 50 { // what nobody holds is gone after a few rounds
+			if runtime.GC(); held.Load() <= 2 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		most = max(most, held.Add(1))
+		b = bytes.Clone(b)
+		runtime.AddCleanup(&b[0], func(*atomic.Int32) { held.Add(-1) }, &held)
+		return b
+	}
+	r.cfg.Mirrors = []Mirror{m}
+	r.mustStep()
+	if s := r.a.state.Totals; s.Packs != n || s.NodesRefused != 0 {
+		t.Errorf("%+v", s)
+	}
+	if limit := int32(runtime.GOMAXPROCS(0) + 2); most > limit {
+		t.Errorf("%d packs are held at once, want at most %d", most, limit)
+	}
 }
 
 func TestPackThatComesLate(t *testing.T) {

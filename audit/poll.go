@@ -172,13 +172,13 @@ func (a *Auditor) extends(ctx context.Context, l *look) bool {
 		}
 		return true
 	}
-	return a.within(ctx, l, l, old)
+	return a.within(ctx, l, old)
 }
 
 // within checks, with the tiles that a mirror serves for its large checkpoint,
 // that the tree of a smaller one is its beginning. Tiles that do not lead to the
 // large root say nothing about the log, only about the mirror.
-func (a *Auditor) within(ctx context.Context, large, blame *look, small *transparency.Checkpoint) bool {
+func (a *Auditor) within(ctx context.Context, large *look, small *transparency.Checkpoint) bool {
 	tree := a.tree(large, large.point)
 	root, err := tree.Root(ctx, small.Size)
 	if err != nil {
@@ -209,7 +209,7 @@ func (a *Auditor) compare(ctx context.Context, best, l *look) {
 	case c.Size == 0:
 	case c.Size < b.Size:
 		a.setBack(c, b)
-		a.within(ctx, best, l, c)
+		a.within(ctx, best, c)
 	}
 }
 

@@ -80,7 +80,7 @@ func openStore(dir string, writes bool) (_ *store, _ *State, err error) {
 		}
 	}()
 	for _, d := range []string{dir, s.path("epochs"), s.path("evidence")} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
+		if err := durable.MkdirAll(d, 0o755); err != nil {
 			return nil, nil, fmt.Errorf("audit state: %w", err)
 		}
 	}

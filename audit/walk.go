@@ -140,6 +140,9 @@ func (a *Auditor) batch(ctx context.Context, best *look, leaves [][]byte) error 
 	roster.Each(len(jobs), func(i int) {
 		if j := &jobs[i]; j.st != nil && !j.st.Empty && j.evidence && a.epochs != nil && ctx.Err() == nil {
 			j.judged = a.judge(ctx, j.st)
+			if first+uint64(i)+2 < size && j.judged.view != nil {
+				j.judged.view.Pack = nil // large, and done with: see takeEvidence
+			}
 		}
 	})
 	if ctx.Err() != nil {

@@ -130,11 +130,14 @@ type Client struct {
 	seen      []*listed
 }
 
-// New checks cfg; it does no I/O.
+// New checks cfg, and opens the wallet if it is to be opened; it dials nobody.
 func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg, turn: make(chan struct{}, 1)}
 	if err := c.validate(); err != nil {
 		return nil, &Error{Code: CodeConfig, Detail: err.Error()}
+	}
+	if err := c.cash.open(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -190,7 +193,7 @@ func (c *Client) validate() error {
 	if c.releases, err = newReleases(c.cfg.Releases); err != nil {
 		return err
 	}
-	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore); err != nil {
+	if c.steer, err = newSteering(c.cfg.Steering, c.cfg.SteeringStore, c.cfg.Now); err != nil {
 		return err
 	}
 	if c.cash, err = newCash(c, c.cfg.Payments); err != nil {

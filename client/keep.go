@@ -33,7 +33,7 @@ func (k *cash) keep() {
 		case <-k.wake:
 		case <-again:
 		}
-		switch err := k.round(k.ctx); {
+		switch err := k.top(k.ctx); {
 		case k.ctx.Err() != nil:
 			return
 		case err != nil:
@@ -42,6 +42,17 @@ func (k *cash) keep() {
 			pause = 0
 		}
 	}
+}
+
+// top does one round, alone.
+func (k *cash) top(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-k.turn }()
+	return k.round(ctx)
 }
 
 // round does once what there is to do.
@@ -114,19 +125,29 @@ func (k *cash) swaps(ctx context.Context, w *world) error {
 	return nil
 }
 
+// swap sends one swap. One that the bank refused is over, as a purchase is.
 func (k *cash) swap(ctx context.Context, w *world, s *wallet.Swap) error {
+	refused, err := k.exchange(ctx, w, s)
+	if refused != nil {
+		return k.Wallet.Refused(s.ID, refused.Code)
+	}
+	return err
+}
+
+// exchange sends one swap and says with what the bank refused it, if it did.
+func (k *cash) exchange(ctx context.Context, w *world, s *wallet.Swap) (refused *Error, err error) {
 	b, err := k.client.tellBank(ctx, w, "/v1/swap", s.Request.Append(nil))
 	switch code := CodeOf(err); {
 	case code == credits.CodeSpent, code == credits.CodeSig, code == credits.CodeEpoch, code == credits.CodeClass:
-		return k.Wallet.Refused(s.ID, code)
+		return refuse(code, "the bank refused a swap"), nil
 	case err != nil:
-		return err
+		return nil, err
 	}
 	minted, err := credits.ParseMintedList(b, len(s.Request.Wanted))
 	if err != nil {
-		return refuse(credits.CodeChange, "the bank's answer to a swap is none")
+		return nil, refuse(credits.CodeChange, "the bank's answer to a swap is none")
 	}
-	return k.bought(k.Wallet.Swapped(s.ID, minted))
+	return nil, k.bought(k.Wallet.Swapped(s.ID, minted))
 }
 
 // buys sends the purchases and redemptions that were begun.
@@ -139,20 +160,8 @@ func (k *cash) buys(ctx context.Context, w *world) error {
 		return err
 	}
 	for _, b := range list {
-		elements, proofs, err := k.Issuer.Issue(ctx, b)
-		var own *Error
-		switch {
-		case errors.As(err, &own) && own.Code != CodeBank:
-			// Refused: the account has less, or the keyset is sold no more.
-			if err := k.Wallet.Refused(b.Request, own.Code); err != nil {
-				return err
-			}
-		case err != nil:
+		if err := k.order(ctx, w, b); err != nil {
 			return err
-		default:
-			if err := k.bought(k.Wallet.Bought(b.Request, w.statement.Epoch, elements, proofs)); err != nil {
-				return err
-			}
 		}
 	}
 	redeems, err := k.Wallet.Redeems()
@@ -160,14 +169,50 @@ func (k *cash) buys(ctx context.Context, w *world) error {
 		return err
 	}
 	for _, r := range redeems {
-		if err := k.Issuer.Redeem(ctx, r); err != nil {
-			return err
-		}
-		if err := k.Wallet.Redeemed(r.Request, w.statement.Epoch); err != nil {
+		if err := k.redeem(ctx, w, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// order sends one purchase. One that the bank refuses is over: that is no error
+// here, since to try it again helps nothing.
+func (k *cash) order(ctx context.Context, w *world, b *wallet.Buy) error {
+	elements, proofs, err := k.Issuer.Issue(ctx, b)
+	if refused := k.over(w, err); refused != nil {
+		// The account has less, or the keyset is sold no more.
+		return k.Wallet.Refused(b.Request, refused.Code)
+	}
+	if err != nil {
+		return err
+	}
+	return k.bought(k.Wallet.Bought(b.Request, w.statement.Epoch, elements, proofs))
+}
+
+// redeem sends one redemption.
+func (k *cash) redeem(ctx context.Context, w *world, r *wallet.Redeem) error {
+	err := k.Issuer.Redeem(ctx, r)
+	if refused := k.over(w, err); refused != nil {
+		return k.Wallet.Refused(r.Request, refused.Code)
+	}
+	if err != nil {
+		return err
+	}
+	return k.Wallet.Redeemed(r.Request, w.statement.Epoch)
+}
+
+// over returns the refusal with which the bank ended an order, and keeps it; nil
+// if it did not.
+func (k *cash) over(w *world, err error) *Error {
+	var own *Error
+	if !errors.As(err, &own) || own.Code == CodeBank {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refused, k.refusedIn = own, w.statement.Epoch
+	return own
 }
 
 // bought catches a bank that made tokens with another key.
@@ -191,7 +236,11 @@ func (k *cash) stock(ctx context.Context, w *world) error {
 			return err
 		}
 	}
-	if k.Issuer == nil || len(plan.Buy) == 0 {
+	k.mu.Lock()
+	refused := k.refused != nil && k.refusedIn == w.statement.Epoch
+	k.mu.Unlock()
+	// What was refused is not tried with every payment: each try burns blanks.
+	if k.Issuer == nil || len(plan.Buy) == 0 || refused {
 		return nil
 	}
 	if _, err := k.Wallet.Buy(w.sets, w.statement.Epoch, wire.TokenCoin, 0, plan.Buy); err != nil {
@@ -203,10 +252,19 @@ func (k *cash) stock(ctx context.Context, w *world) error {
 // Top brings the wallet up to date now: what is owed, what was begun, what its
 // policy wants. It is what happens by itself while requests are paid.
 func (c *Client) Top(ctx context.Context) error {
-	if c.cash == nil {
-		return refuse(CodePayment, "there is no wallet")
+	k := c.cash
+	if k == nil {
+		return errNoWallet()
 	}
-	return worldError(c.cash.round(ctx))
+	k.anew()
+	switch err := k.top(ctx); {
+	case err == nil:
+		return k.lastRefused()
+	case CodeOf(err) == "" && errors.Is(err, errOwed):
+		return refuse(credits.CodePending, "the bank holds payments that have not ended").hint("a hold ends by itself when the second epoch after it is public")
+	default:
+		return worldError(orderError(err))
+	}
 }
 
 // Sets returns the keysets of the current statement, nil where nobody pays,

@@ -43,10 +43,22 @@ type Payments struct {
 	Tier uint8
 	// Issuer, when set, is asked for coins when the wallet's policy wants some.
 	Issuer Issuer
+	// Source, where there is no Wallet, opens wallet and issuer when the client is
+	// made, and Close closes them: a wallet is open in one process at a time, so
+	// what reads a configuration must not open it yet.
+	Source Source
 }
 
+// A Source opens a wallet, and the account that fills it: a nil Issuer if there
+// is none.
+type Source interface {
+	Open() (*wallet.Wallet, Issuer, error)
+}
+
+// DefaultClass is the class of [Payments] that names none.
+const DefaultClass = 16
+
 const (
-	defaultClass  = 16
 	defaultTokens = 1024
 	classStep     = 3
 	// changeWait is how long the bank's block may take after an answer; what
@@ -65,28 +77,31 @@ type cash struct {
 
 	start sync.Once
 	wake  chan struct{} // holds one token: there is something to do
+	turn  chan struct{} // holds one token while a round is made
 	ctx   context.Context
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	caught *Error                                      // a bank or a node was caught; nothing is paid any more
-	keys   map[[32]byte]map[[32]byte]ed25519.PublicKey // by header hash, of the candidates; while the change is not there
-	away   map[[32]byte]bool                           // header hashes of requests under way
+	mu        sync.Mutex
+	closed    bool
+	own       bool                                        // the wallet was opened here
+	drain     []chan struct{}                             // closed when no request is under way
+	paid      uint64                                      // units charged to requests of this client
+	refused   *Error                                      // the last purchase that the bank refused
+	refusedIn uint64                                      // its epoch
+	caught    *Error                                      // a bank or a node was caught; nothing is paid any more
+	keys      map[[32]byte]map[[32]byte]ed25519.PublicKey // by header hash, of the candidates; while the change is not there
+	away      map[[32]byte]bool                           // header hashes of requests under way
 }
 
 func newCash(c *Client, p *Payments) (*cash, error) {
 	if p == nil {
 		return nil, nil
 	}
-	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1),
+	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, away: map[[32]byte]bool{}}
-	if k.Wallet == nil {
-		return nil, errors.New("payments without a wallet")
-	}
 	if k.Class == 0 {
-		k.Class = defaultClass
+		k.Class = DefaultClass
 	}
 	if k.Tokens == 0 {
 		k.Tokens = defaultTokens
@@ -94,8 +109,21 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 	if k.Class < wire.MinClass || k.Class > wire.MaxClass || k.Tokens < 1 {
 		return nil, errors.New("payments: a class of 6 to 40, and at least one token")
 	}
+	if k.Wallet == nil && k.Source == nil {
+		return nil, errors.New("payments without a wallet")
+	}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	return k, nil
+}
+
+// open opens the wallet, if there is none yet.
+func (k *cash) open() (err error) {
+	if k == nil || k.Wallet != nil {
+		return nil
+	}
+	k.Wallet, k.Issuer, err = k.Source.Open()
+	k.own = err == nil
+	return err
 }
 
 func (k *cash) close() {
@@ -107,6 +135,13 @@ func (k *cash) close() {
 	k.mu.Unlock()
 	k.stop()
 	k.wg.Wait()
+	if !k.own {
+		return
+	}
+	k.noteWallet(k.Wallet.Close())
+	if i, ok := k.Issuer.(interface{ Close() }); ok {
+		i.Close()
+	}
 }
 
 // run has f run beside, unless the client is closed: then nobody would wait for
@@ -173,16 +208,20 @@ func (n *node) cost(size, tokens uint64) uint64 {
 
 // pay takes a coin for one sealed request. From here on the wallet counts it as
 // sent, until it is told otherwise.
-func (k *cash) pay(w *world, d *draw, call *call, headerHash [32]byte) (wire.Spend, error) {
+func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHash [32]byte) (wire.Spend, error) {
 	class, err := k.class(d, call)
 	if err != nil {
 		return wire.Spend{}, err
 	}
-	s, err := k.Wallet.Pay(wallet.Payment{
-		Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true,
-	})
+	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true}
+	s, err := k.Wallet.Pay(p)
+	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
+		// A wallet that keeps a stock has none of this class yet, or has run out:
+		// getting it now, on the way of a request, is better than refusing it.
+		_ = k.top(ctx) // what it could not do shows in what is there
+		s, err = k.Wallet.Pay(p)
+	}
 	if err != nil {
-		k.nudge() // the stock may be what is missing
 		return s, payError(err)
 	}
 	keys := map[[32]byte]ed25519.PublicKey{}
@@ -230,14 +269,27 @@ func (k *cash) unpaid(headerHash [32]byte, err error) {
 func (k *cash) landed(headerHash [32]byte) {
 	k.mu.Lock()
 	delete(k.away, headerHash)
+	k.idle()
 	k.mu.Unlock()
 	k.nudge()
+}
+
+// idle tells who waits for it that no request is under way. The caller holds mu.
+func (k *cash) idle() {
+	if len(k.away) > 0 {
+		return
+	}
+	for _, c := range k.drain {
+		close(c)
+	}
+	k.drain = nil
 }
 
 func (k *cash) forget(headerHash [32]byte) {
 	k.mu.Lock()
 	delete(k.away, headerHash)
 	delete(k.keys, headerHash)
+	k.idle()
 	k.mu.Unlock()
 }
 
@@ -306,8 +358,18 @@ func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) {
 	case err != nil:
 		k.noteWallet(err)
 	case !r.Pending:
+		k.charge(r)
 		k.forget(headerHash)
 	}
+}
+
+func (k *cash) charge(r wallet.Result) {
+	if r.Again {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.paid += r.Charged
 }
 
 // usage checks that what was charged is the signed word of a candidate. A

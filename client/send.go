@@ -48,7 +48,7 @@ func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.steer.permits(w.statement); err != nil {
+	if err := c.steer.permits(); err != nil {
 		return nil, err
 	}
 	if err := c.payable(w); err != nil {
@@ -191,7 +191,7 @@ func (c *Client) attempt(ctx context.Context, h *choice, call *call) (*http.Resp
 	if err := c.payable(w); err != nil { // a retry may be in another world
 		return nil, err
 	}
-	if p.spend, err = c.cash.pay(w, h.draw, call, sealed.HeaderHash()); err != nil {
+	if p.spend, err = c.cash.pay(ctx, w, h.draw, call, sealed.HeaderHash()); err != nil {
 		return nil, err
 	}
 	// The exchange does not end with the application's context but with what

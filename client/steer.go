@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sotto-project/sotto/audit/steer"
 	"github.com/sotto-project/sotto/client/state"
 	"github.com/sotto-project/sotto/internal/wire"
-	"github.com/sotto-project/sotto/transparency/statement"
 )
 
 // A SteeringStore keeps the steering statistic between runs of a program, in
@@ -41,6 +41,7 @@ const saveEvery = 16
 type steering struct {
 	policy string
 	store  SteeringStore // nil: memory only
+	now    func() time.Time
 
 	mu      sync.Mutex
 	loaded  bool // the store was read; nothing counts before
@@ -50,13 +51,13 @@ type steering struct {
 	broken  error // the store failed: reported, and counting goes on
 }
 
-func newSteering(policy string, store SteeringStore) (*steering, error) {
+func newSteering(policy string, store SteeringStore, now func() time.Time) (*steering, error) {
 	switch policy {
 	case SteeringDefault, SteeringWarn, SteeringRefuse:
 	default:
 		return nil, fmt.Errorf("steering %q; warn, refuse or nothing", policy)
 	}
-	return &steering{policy: policy, store: store, loaded: store == nil, meter: &steer.Meter{}}, nil
+	return &steering{policy: policy, store: store, now: now, loaded: store == nil, meter: &steer.Meter{}}, nil
 }
 
 // load reads what was counted before, once. It is called with the lock held. A
@@ -96,10 +97,10 @@ func (s *steering) ready() error {
 	return s.load()
 }
 
-// permits refuses before anything is sealed in an epoch, if the policy says so.
-// What was counted fades to the epoch's hour first: after a refusal nothing is
-// observed, and nothing else would ever let it fade.
-func (s *steering) permits(st *statement.Statement) error {
+// permits refuses before anything is sealed, if the policy says so. What was counted
+// fades first: after a refusal nothing is observed, and nothing else would ever let
+// it fade.
+func (s *steering) permits() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(); err != nil {
@@ -115,7 +116,7 @@ func (s *steering) permits(st *statement.Statement) error {
 	if s.level < at {
 		return nil
 	}
-	s.meter.Advance(steer.Hour(st.NotBefore))
+	s.meter.Advance(steer.Hour(s.now()))
 	alarms := s.meter.Alarms()
 	if s.level = highest(alarms); s.level < at {
 		return nil
@@ -124,11 +125,11 @@ func (s *steering) permits(st *statement.Statement) error {
 		hint("somebody may be choosing the nodes that answer you, and docs/non-targetability.md says what this shows; it fades in some hours without requests, and sotto audit forget --steering begins a new count at once")
 }
 
-// observe counts a finished request of an epoch.
-func (s *steering) observe(st *statement.Statement, o steer.Observation) {
+// observe counts a finished request.
+func (s *steering) observe(o steer.Observation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.meter.Observe(steer.Hour(st.NotBefore), o) != nil {
+	if s.meter.Observe(steer.Hour(s.now()), o) != nil {
 		return // unless this client drew what it should not have
 	}
 	before := s.level
@@ -262,7 +263,7 @@ func (h *choice) ended(err error) {
 			r.Outcome, r.Proof.Busy = steer.Answered, h.skipped
 			r.Position = len(h.skipped)
 		}
-		h.client.steer.observe(h.world.statement, steer.Observation{
+		h.client.steer.observe(steer.Observation{
 			Pool: h.draw.pool, Order: r.IDs, Outcome: r.Outcome, Position: r.Position, Retries: h.tried - 1,
 		})
 		if keep := h.client.cfg.Receipt; keep != nil {

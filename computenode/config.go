@@ -212,8 +212,8 @@ func (c Config) Validate() error {
 		return errors.New("node: weights: 32 bytes in hex are required")
 	case c.Payment != "none" && c.Payment != "coins":
 		return errors.New(`node: payment: "none" or "coins", and it must be said`)
-	case (c.Payment == "coins") != (len(c.TicketKeys) > 0) || c.Payment == "none" && c.Tier != 0:
-		return errors.New(`node: ticket_keys are required with payment "coins"; "none" has neither them nor a tier`)
+	case (c.Payment == "coins") != (len(c.TicketKeys) > 0) || len(c.TicketKeys) > 2 || c.Payment == "none" && c.Tier != 0:
+		return errors.New(`node: one or two ticket_keys are required with payment "coins"; "none" has neither them nor a tier`)
 	case slices.ContainsFunc(slices.Collect(maps.Keys(c.Prices)), func(m uint8) bool { return m > meterTokens }):
 		return errors.New("node: prices: meters are 0 (request), 1 (KiB of body) and 2 (1,000 tokens)")
 	case !slices.Contains(engineKinds(), c.Engine.Kind):
@@ -293,7 +293,7 @@ func (c Config) Measured() ([]byte, error) {
 		},
 	}
 	if c.Payment == "coins" {
-		e.Settings["ticket_keys"], e.Settings["tier"] = strings.Join(c.TicketKeys, " "), strconv.Itoa(int(c.Tier))
+		e.Settings[evidence.SettingTicketKeys], e.Settings["tier"] = strings.Join(c.TicketKeys, " "), strconv.Itoa(int(c.Tier))
 	}
 	return e.Append(nil)
 }

@@ -117,6 +117,9 @@ func (n *Node) judgeSelf(r *statement.Record, ev attestation.Evidence, point, ch
 		EpochCheckpoint: attestation.Checkpoint{Hash: point, Time: now},
 		Model:           c.Model, WeightsDigest: c.WeightsDigest(), Payment: payment,
 	}
+	if n.tickets != nil {
+		refs.TicketKey = n.tickets[0] // its own word: the statement's is for others to compare
+	}
 	if ev.Freshness != nil {
 		refs.Challenge, refs.FreshCheckpoint.Time = challenge, now
 	}

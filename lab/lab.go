@@ -40,6 +40,8 @@ type Options struct {
 	Fixed  bool   // the built-in engine serves the answers for measurements
 	// Shaping is the proxy's size-and-time policy; empty: frames.
 	Shaping string
+	// Coins has every prompt paid, with play money; otherwise payment is none.
+	Coins bool
 	// Epoch is how long an epoch lasts; 0: ten minutes.
 	Epoch time.Duration
 	// Plain adds a chain of plain reverse proxies to the same engine, for
@@ -89,6 +91,9 @@ func Start(ctx context.Context, o Options) (l *Lab, err error) {
 	if o.Epoch == 0 {
 		o.Epoch = 10 * time.Minute
 	}
+	if m, ok := FindMode(o.Evil); ok && m.money {
+		o.Coins = true
+	}
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -110,10 +115,17 @@ func (l *Lab) start(ctx context.Context) (err error) {
 		return err
 	}
 	defer l.plan.closeListeners()
-	if err := l.startRoles(ctx); err != nil {
+	// The proxy is a client, and comes when there is something to be a client of.
+	if err := l.startRoles(ctx, func(s *seat) bool { return s.role != "proxy" }); err != nil {
 		return err
 	}
-	return l.awaitWorld(ctx)
+	if err := l.awaitWorld(ctx); err != nil {
+		return err
+	}
+	if err := l.fund(ctx); err != nil {
+		return err
+	}
+	return l.startRoles(ctx, func(s *seat) bool { return s.role == "proxy" })
 }
 
 func (l *Lab) makeDir() error {
@@ -131,11 +143,14 @@ func (l *Lab) makeDir() error {
 	return os.MkdirAll(filepath.Join(l.dir, "logs"), 0o700)
 }
 
-// startRoles starts everything at once: roles find one another by retrying,
-// as they would on machines of their own.
-func (l *Lab) startRoles(ctx context.Context) error {
+// startRoles starts those that are wanted, all at once: roles find one another by
+// retrying, as they would on machines of their own.
+func (l *Lab) startRoles(ctx context.Context, wanted func(*seat) bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range l.plan.seats {
+		if !wanted(s) {
+			continue
+		}
 		p, err := l.prepare(s)
 		if err != nil {
 			return err
@@ -160,7 +175,7 @@ func (l *Lab) awaitWorld(ctx context.Context) error {
 	for {
 		// Each look is a new client's: one that has seen a hostile part's two
 		// worlds has no other word for the log from then on.
-		c, err := l.Client()
+		c, err := l.client(nil)
 		if err != nil {
 			return err
 		}
@@ -275,11 +290,14 @@ func (l *Lab) Collect(ctx context.Context) (*client.Saved, *client.Judge, error)
 func (l *Lab) say(format string, args ...any) { fmt.Fprintf(l.opts.Progress, format+"\n", args...) }
 
 // Client makes a client of this lab, as `sotto-lab chat` has it.
-func (l *Lab) Client() (*client.Client, error) {
+func (l *Lab) Client() (*client.Client, error) { return l.client(l.purse()) }
+
+func (l *Lab) client(p *client.Payments) (*client.Client, error) {
 	cfg, err := LoadTrust(l.TrustFile())
 	if err != nil {
 		return nil, err
 	}
+	cfg.Payments = p
 	return client.New(cfg)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/sotto-project/sotto/attestation/attestationtest"
 	"github.com/sotto-project/sotto/client/cli"
 	"github.com/sotto-project/sotto/computenode"
+	"github.com/sotto-project/sotto/credits/ceremony"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/lab/engine/model"
 	"github.com/sotto-project/sotto/ohttp"
@@ -78,7 +79,7 @@ func (p *plan) draw() error {
 	if err := p.seatAll(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.witnesses, p.releases, p.configs, p.trust} {
+	for _, step := range []func() error{p.authorities, p.hardware, p.keys, p.log, p.witnesses, p.releases, p.bank, p.configs, p.trust} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -101,6 +102,10 @@ func (p *plan) seatAll() error {
 		seat1(witnessName(i), "witness", "https", "checkpoints of the public log; signs one history of it")
 	}
 	seat1("publisher", "publisher", "https", "public statements and evidence")
+	if p.paid() {
+		seat1("bank", "bank", "https", "valid coins, and which node may run what they pay for; never who, never an account")
+		seat1("accounts", "accounts", "https", "your account and what it bought; never when or for what it is spent")
+	}
 	seat1("router", "router", "https", "candidates and padded sizes; never who, what or which model")
 	seat1("gateway", "gateway", "https", "a sealed prompt; never an address, never the prompt")
 	seat1("relay-1", "relay", "https", "your address and a sealed size; never what is inside")
@@ -131,6 +136,14 @@ func (p *plan) seatAll() error {
 	}
 	proxy := p.seat("proxy")
 	proxy.listeners = append(proxy.listeners, control)
+	if p.paid() {
+		admin, err := listen("")
+		if err != nil {
+			return err
+		}
+		s := p.seat("accounts")
+		s.listeners = append(s.listeners, admin)
+	}
 	if err := p.bribe(); err != nil {
 		return err
 	}
@@ -146,7 +159,7 @@ func (p *plan) seatAll() error {
 // would miss it.
 func (p *plan) meter(s *seat) error {
 	switch s.role {
-	case "node", "publisher", "gateway", "witness": // in the others it is the main's affair
+	case "node", "publisher", "gateway", "witness", "bank", "accounts": // in the others it is the main's affair
 	default:
 		return nil
 	}
@@ -281,8 +294,11 @@ func (p *plan) configs() error {
 			cfg, err = p.plainConfig(s)
 		case "engine":
 			cfg = engineConfig{Fixed: p.opts.Fixed}
-		case "proxy":
-			s.config = TrustFile(p.dir)
+		case "bank":
+			cfg, err = p.bankConfig(s, trust)
+		case "accounts":
+			cfg, err = p.accountsConfig(s, trust)
+		case "proxy": // a client's: see trust
 			continue
 		}
 		if err != nil {
@@ -329,8 +345,16 @@ func (p *plan) gatewayConfig(s *seat) (gateway.Config, error) {
 	inside, err := p.operator.issue(s.name, "gateway.sotto")
 	return gateway.Config{
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Keys: p.gatewayKeys, Identity: inside,
-		Router: gateway.Origin{URL: p.seat("router").url},
+		Router: gateway.Origin{URL: p.seat("router").url}, Bank: gateway.Origin{URL: p.bankURL()},
 	}, err
+}
+
+// bankURL is the bank's anonymous port, or "" where nobody pays.
+func (p *plan) bankURL() string {
+	if !p.paid() {
+		return ""
+	}
+	return p.seat("bank").url
 }
 
 func (p *plan) routerConfig(s *seat, nodes []string, trust *transparency.Trust) (router.Config, error) {
@@ -338,6 +362,7 @@ func (p *plan) routerConfig(s *seat, nodes []string, trust *transparency.Trust) 
 	return router.Config{
 		Listen: addr(s), TLS: id, Trust: *trust,
 		Publisher: p.seat("publisher").url, PublisherCA: p.public.ca(),
+		Bank:  p.bankURL(),
 		Nodes: nodes, Policy: p.policy(), Poll: 200 * time.Millisecond, Health: 100 * time.Millisecond, Grace: p.opts.Epoch / 4,
 	}, err
 }
@@ -359,11 +384,17 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 		return publish.Config{}, err
 	}
 	asked, err := p.askedWitnesses()
+	var ticket, keysets string
+	var mint uint64
+	if p.paid() {
+		ticket, keysets, mint = p.bankDir("ticket.key.pub"), p.bankDir("keys", ceremony.ListFile), generation
+	}
 	return publish.Config{
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Dir: p.logDir(), Origin: origin, Witnesses: asked, Quorum: quorum,
 		Epoch: p.opts.Epoch, Lead: p.lead(),
 		Freshness: min(time.Minute, max(time.Second, p.opts.Epoch/10)),
-		Nodes:     nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs}, Payment: "none",
+		Nodes:     nodes, NodeTLS: inside, GatewayKeys: []string{p.keyConfigs},
+		Payment: p.payment(), MintGeneration: mint, TicketKey: ticket, CoinKeysets: keysets,
 		Policy:   p.policy(),
 		Releases: []publish.ReleaseConfig{{Name: "SIMULATED sotto " + releasetest.Tag, File: releaseFile(p.dir, listed)}},
 		Models: []publish.ModelConfig{{
@@ -375,12 +406,17 @@ func (p *plan) publisherConfig(s *seat, nodes []publish.NodeConfig, weights [32]
 
 func (p *plan) nodeConfig(s *seat, weights [32]byte, trust *transparency.Trust) (computenode.Config, error) {
 	id, err := p.operator.issue(s.name, s.name+".sotto")
+	if err != nil {
+		return computenode.Config{}, err
+	}
+	tickets, err := p.ticketKeys()
 	kind := "llama.cpp"
 	if p.opts.Engine == "" {
 		kind = "other"
 	}
 	return computenode.Config{
-		Listen: addr(s), TLS: id, Metrics: s.metrics, Model: model.Name, Weights: hex.EncodeToString(weights[:]), Payment: "none",
+		Listen: addr(s), TLS: id, Metrics: s.metrics, Model: model.Name, Weights: hex.EncodeToString(weights[:]),
+		Payment: p.payment(), TicketKeys: tickets, Prices: p.prices(),
 		Simulated: true, Engine: computenode.EngineConfig{Address: p.engine, Kind: kind},
 		Epoch: p.opts.Epoch, Lead: p.lead(), Running: 64, Queued: 256,
 		Peers: computenode.PeersConfig{Policy: p.policy(), Trust: *trust},
@@ -410,7 +446,7 @@ func (p *plan) trust() error {
 		// honest ones that follow it in this directory.
 		state = "none"
 	}
-	return writeYAML(TrustFile(p.dir), cli.Trust{
+	t := cli.Trust{
 		Relays:   []string{p.seat("relay-1").url, p.seat("relay-2").url},
 		RelayCA:  p.public.ca(),
 		Log:      *log,
@@ -418,7 +454,14 @@ func (p *plan) trust() error {
 		Releases: filepath.Join("releases", releaseTrust),
 		Shaping:  p.opts.Shaping,
 		State:    state,
-	})
+		Payments: p.payments("wallet"),
+	}
+	if err := writeYAML(TrustFile(p.dir), t); err != nil {
+		return err
+	}
+	// The proxy is a client like others, with a wallet of its own.
+	t.Payments = p.payments("wallet-proxy")
+	return writeYAML(p.seat("proxy").config, t)
 }
 
 func addr(s *seat) string { return s.listeners[0].Addr().String() }

@@ -47,6 +47,8 @@ var roles = map[string]role{
 	"engine":    {1, serveEngine},
 	"publisher": {1, servePublisher},
 	"witness":   {1, serveWitness},
+	"bank":      {1, serveBank},
+	"accounts":  {2, serveAccounts},
 	"proxy":     {2, serveProxy},
 	"plain":     {1, servePlain},
 

@@ -10,6 +10,8 @@ import (
 	"crypto/mlkem"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -232,8 +234,9 @@ func (n *Node) References(epoch *evidence.Bundle, number uint64, early, late att
 		c = new(evidence.Config)
 	}
 	payment, _ := c.PaymentMode()
+	ticket, _ := hex.DecodeString(strings.Fields(c.Settings[evidence.SettingTicketKeys] + " -")[0])
 	return attestation.References{
 		Epoch: number, EvidenceDigest: epoch.Digest(), NodeID: n.ID(), REK: n.REK(), NodeKey: n.Public(),
-		EpochCheckpoint: early, FreshCheckpoint: late, Model: c.Model, WeightsDigest: c.WeightsDigest(), Payment: payment,
+		EpochCheckpoint: early, FreshCheckpoint: late, Model: c.Model, WeightsDigest: c.WeightsDigest(), Payment: payment, TicketKey: ticket,
 	}
 }

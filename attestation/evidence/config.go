@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 )
 
 // PaymentNone and PaymentCoins are the payment modes, as numbered in statements
@@ -32,7 +34,7 @@ type Config struct {
 	// such evidence unless they were given simulated roots, and the reverse.
 	Simulated bool `json:"simulated"`
 	// Settings are the remaining measured settings of the node, name to value.
-	// They are shown in reports and judged by nobody yet.
+	// They are shown in reports; [SettingTicketKeys] is judged.
 	Settings map[string]string `json:"settings,omitempty"`
 }
 
@@ -85,6 +87,17 @@ func (c *Config) PaymentMode() (uint8, bool) {
 		return PaymentCoins, true
 	}
 	return 0, false
+}
+
+// SettingTicketKeys names the setting that lists, in mode coins, the Ed25519 keys
+// whose tickets the node takes: lower-case hex, separated by single spaces.
+const SettingTicketKeys = "ticket_keys"
+
+// TakesTickets reports whether the node takes tickets signed with key, and has
+// no more keys than a change of keys needs: two.
+func (c *Config) TakesTickets(key []byte) bool {
+	list := strings.Split(c.Settings[SettingTicketKeys], " ")
+	return len(key) == 32 && len(list) <= 2 && slices.Contains(list, hex.EncodeToString(key))
 }
 
 // WeightsDigest returns the digest of the weights, zero if it is malformed.

@@ -244,17 +244,21 @@ const maxWhy = 4
 
 // why lists the checks that failed, each once, with how many nodes failed it.
 func why(nodes []*attestation.Report) []string {
-	count, order := map[string]int{}, []string(nil)
+	count, detail, order := map[string]int{}, map[string]string{}, []string(nil)
 	for _, r := range nodes {
-		for i := range r.Steps {
-			if r.Steps[i].Verdict != attestation.Failed {
-				continue
-			}
-			f := clean(failure(&r.Steps[i]))
-			if count[f]++; count[f] == 1 {
-				order = append(order, f)
-			}
-			break
+		i := slices.IndexFunc(r.Steps, func(s attestation.Step) bool { return s.Verdict == attestation.Failed })
+		if i < 0 {
+			continue
+		}
+		s := &r.Steps[i]
+		f, got := clean(failure(s)), ""
+		if s.Expected == "" { // then what was received is a sentence, not one of two values
+			got = clean(s.Got)
+		}
+		if count[f]++; count[f] == 1 {
+			order, detail[f] = append(order, f), got
+		} else if detail[f] != got {
+			detail[f] = ""
 		}
 	}
 	var out []string
@@ -262,10 +266,14 @@ func why(nodes []*attestation.Report) []string {
 		if i == maxWhy {
 			return append(out, fmt.Sprintf("and %d more, below", len(order)-i))
 		}
-		if count[f] > 1 {
-			f += fmt.Sprintf(" (%d nodes)", count[f])
+		line := f
+		if d := detail[f]; d != "" {
+			line += " (" + d + ")"
 		}
-		out = append(out, f)
+		if count[f] > 1 {
+			line += fmt.Sprintf(", on %d nodes", count[f])
+		}
+		out = append(out, line)
 	}
 	return out
 }

@@ -256,8 +256,20 @@ func TestFirstGlance(t *testing.T) {
 		r.Steps[3].Code = attestation.Code(fmt.Sprint("att.", n))
 		d.Nodes = append(d.Nodes, r, r)
 	}
-	if page = pageOf(t, d); !strings.Contains(page, "(2 nodes)</li>") || !strings.Contains(page, "<li>and 3 more, below</li>") {
+	if page = pageOf(t, d); !strings.Contains(page, ", on 2 nodes</li>") || !strings.Contains(page, "<li>and 3 more, below</li>") {
 		t.Error("failures are not counted")
+	}
+	said, other := refused(), refused()
+	for _, r := range []*attestation.Report{said, other} {
+		r.Steps[3].Code, r.Steps[3].Expected, r.Steps[3].Got = "att.simulated", "", "configuration says simulated"
+	}
+	d = &Document{Nodes: []*attestation.Report{said, other}}
+	if want := "what tpm.quote checks (configuration says simulated), on 2 nodes</li>"; !strings.Contains(pageOf(t, d), want) {
+		t.Errorf("the page does not say: %s", want)
+	}
+	other.Steps[3].Got = "something else"
+	if want := "what tpm.quote checks, on 2 nodes</li>"; !strings.Contains(pageOf(t, d), want) {
+		t.Errorf("the page does not say: %s", want)
 	}
 }
 

@@ -35,7 +35,7 @@ const MaxState = stateHead + MaxNodes*stateNode
 //	    } nodes[n];          /* by ascending id */
 //	} Meter;
 //
-// It names nodes and no time but the hour in which an epoch began, nothing of a request, and belongs
+// It names nodes and no time but the hour of the last request, nothing of a request, and belongs
 // into the client's own state: who reads it learns roughly how much was asked.
 func (m *Meter) Append(b []byte) []byte {
 	b = append(b, stateLabel...)

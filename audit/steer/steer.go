@@ -190,11 +190,11 @@ func (s *score) log() float64 {
 	return float64(top)/micro + math.Log(sum/3)
 }
 
-// Hour is the time of an epoch, to a [Meter]: the hour in which it begins. Evidence
-// fades with hours and not with epochs, because who steers may run the log, too: he
-// can begin a thousand epochs in a second, but none in an hour that a client's clock
-// has not reached.
-func Hour(notBefore time.Time) uint64 { return uint64(max(0, notBefore.Unix()/3600)) }
+// Hour is what a [Meter] takes for the time: the hour of the client's own clock, which
+// it has held against the witnesses' times. Evidence fades with hours and not with
+// epochs, nor with the times in their statements, because who steers may run the
+// log, too: he can begin a thousand epochs in a second, and say when each began.
+func Hour(now time.Time) uint64 { return uint64(max(0, now.Unix()/3600)) }
 
 // keep is the share of the evidence that is kept from one hour to the next: a
 // half after a day. A power below one of a likelihood ratio has, in an
@@ -228,7 +228,7 @@ type Meter struct {
 	nodes    []count // by id
 }
 
-// Observe counts one finished request of an epoch that began in an hour.
+// Observe counts one request that was finished in an hour.
 func (m *Meter) Observe(hour uint64, o Observation) error {
 	if err := o.check(); err != nil {
 		return err
@@ -283,9 +283,9 @@ func fair(k int) float64 {
 // Advance lets what was counted fade to an hour that has begun, as Observe does.
 // Whoever looks without having observed calls it first: an alarm that stops all
 // requests would else stand for ever, for there would be nothing to observe.
-// An earlier hour changes nothing.
+// An earlier hour, of a clock that was set back, changes nothing.
 func (m *Meter) Advance(hour uint64) {
-	if hour <= m.hour { // a request may end after its epoch
+	if hour <= m.hour {
 		return
 	}
 	for i := range m.nodes {

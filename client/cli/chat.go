@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -32,22 +33,27 @@ a line about what was verified to stderr.
 Prompts are not taken from the command line: other users of a machine can read
 the arguments of its processes.
 
+Where the epoch asks for payment, the wallet of the trust file pays (sotto wallet);
+what it cost stands on stderr at the end.
+
 Exit codes: 0 answered, 10 refused, 1 failed, 2 usage.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := e.client()
+			c, err := e.payer("sotto chat")
 			if err != nil {
 				return err
 			}
 			defer c.Close()
 			if file == "" && isTerminal(cmd.InOrStdin()) {
-				return interactive(cmd.Context(), c, model, cmd.InOrStdin(), display(cmd.OutOrStdout()))
+				err := interactive(cmd.Context(), c, model, cmd.InOrStdin(), display(cmd.OutOrStdout()))
+				return errors.Join(err, settle(cmd, c))
 			}
 			prompt, err := readPrompt(file, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			return Ask(cmd.Context(), c, model, prompt, display(cmd.OutOrStdout()), cmd.ErrOrStderr())
+			err = Ask(cmd.Context(), c, model, prompt, display(cmd.OutOrStdout()), cmd.ErrOrStderr())
+			return errors.Join(err, settle(cmd, c))
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "read the prompt from this file (- for stdin)")
@@ -75,6 +81,29 @@ func Ask(ctx context.Context, c *client.Client, model, prompt string, out, info 
 		fmt.Fprintln(info, r.Summary())
 	}
 	return nil
+}
+
+// settleWait is how long the end of a program waits for the change of its last
+// answer. What does not come stays owed, and is asked for the next time.
+const settleWait = 3 * time.Second
+
+// settle says what was paid, and loudly if somebody dealt falsely with money.
+func settle(cmd *cobra.Command, c *client.Client) error {
+	ctx, stop := context.WithTimeout(cmd.Context(), settleWait)
+	defer stop()
+	c.Drain(ctx)
+	if units, owed := c.Paid(); units > 0 || owed > 0 {
+		line := fmt.Sprintf("paid %d units", units)
+		if owed > 0 {
+			line += fmt.Sprintf("; change of %d payments is owed and will be asked for (sotto wallet top: now)", owed)
+		}
+		errorf(cmd, "%s", line)
+	}
+	err := c.Caught()
+	if err != nil {
+		errorf(cmd, "PAYMENTS STOPPED. %s\nNothing is paid from now on. Keep the wallet's folder as it is, and show this to others.", printable(err))
+	}
+	return err
 }
 
 const help = `/verify  check every node now and print the report

@@ -1,8 +1,8 @@
 // Copyright 2026 The Sotto Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli is the client's face on the command line: chat, proxy, verify,
-// audit.
+// Package cli is the client's face on the command line: chat, proxy, wallet,
+// verify, audit.
 // The shipped program and the lab use the same commands; they differ only in
 // how a client's configuration is loaded, and only the lab's loader knows the
 // lab's hardware roots.
@@ -28,6 +28,7 @@ const (
 	ExitFailed  = 1  // something broke
 	ExitUsage   = 2  // the command line is wrong
 	ExitRefused = 10 // verification refused; nothing was sent unless the message says so
+	ExitBegun   = 11 // of the wallet: begun and not ended; `sotto wallet top` goes on with it
 )
 
 // ExitCode returns the exit code for the error of a command.
@@ -38,6 +39,7 @@ func ExitCode(err error) int {
 	var own *pieceError // not an interface: a child process that failed has an exit code, too
 	var none *forkError
 	var audited *auditError
+	var begun *begunError
 	switch code := client.CodeOf(err); {
 	case err == nil:
 		return ExitOK
@@ -47,6 +49,8 @@ func ExitCode(err error) int {
 		return none.ExitCode()
 	case errors.As(err, &pooled):
 		return pooled.code
+	case errors.As(err, &begun):
+		return ExitBegun
 	case errors.As(err, &audited):
 		return audited.ExitCode()
 	case errors.As(err, &usage), code == client.CodeConfig:
@@ -72,7 +76,7 @@ func RefusedError(err error) error { return &refusedError{err} }
 // trust file, for --trust.
 func Commands(load Loader, trust string) []*cobra.Command {
 	e := &env{load: load}
-	cmds := []*cobra.Command{e.chat(), e.proxy(), e.verify(), e.audit()}
+	cmds := []*cobra.Command{e.chat(), e.proxy(), e.wallet(), e.verify(), e.audit()}
 	for _, c := range append(cmds[:len(cmds):len(cmds)], under(cmds)...) {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.state, "state", "", "directory for what is remembered of the log; none: nothing (default: the trust file's, or the system's place)")
@@ -133,13 +137,30 @@ func (e *env) config() (client.Config, error) {
 
 func (e *env) client() (*client.Client, error) { return e.clientWith(nil) }
 
-// clientWith makes a client that tells how far it is.
+// payer makes a client that can pay, if the trust file says how. It has the
+// wallet open until it is closed; the name is for whoever wants it meanwhile.
+func (e *env) payer(name string) (*client.Client, error) {
+	cfg, err := e.config()
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := purseOf(&cfg); ok {
+		p.name = name
+	}
+	if err := keepReceipts(&cfg, e.receipts, os.Stderr); err != nil {
+		return nil, err
+	}
+	return client.New(cfg)
+}
+
+// clientWith makes a client that tells how far it is. It pays for nothing: who
+// verifies does not take the wallet from who asks.
 func (e *env) clientWith(progress func(done, total int)) (*client.Client, error) {
 	cfg, err := e.config()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Progress = progress
+	cfg.Progress, cfg.Payments = progress, nil
 	if err := keepReceipts(&cfg, e.receipts, os.Stderr); err != nil {
 		return nil, err
 	}

@@ -29,10 +29,11 @@ func (e *env) proxy() *cobra.Command {
 this machine, and seals every request to verified nodes. Point an OpenAI client
 at the address printed; any API key will do unless --token-file is given.
 
-The control port serves /health, /report and POST /verify.`,
+The control port serves /health, /report, POST /verify, and /wallet where the trust
+file names a wallet: what is in it, and whether anybody dealt falsely with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := e.client()
+			c, err := e.payer("sotto proxy")
 			if err != nil {
 				return err
 			}
@@ -65,7 +66,8 @@ The control port serves /health, /report and POST /verify.`,
 			}
 			defer ctls.Close()
 			ready(cmd, asJSON, apis.Addr().String(), ctls.Addr().String())
-			return ServeProxy(cmd.Context(), p, apis, ctls)
+			err = ServeProxy(cmd.Context(), p, apis, ctls)
+			return errors.Join(err, settle(cmd, c))
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8484", "address of the OpenAI-compatible endpoint")

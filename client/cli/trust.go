@@ -53,6 +53,9 @@ type Trust struct {
 	// State is a directory for what is remembered of the log; "none" keeps
 	// nothing. The system's place for what programs keep if absent.
 	State string `yaml:"state,omitempty"`
+	// Payments is how epochs that ask for coins are paid; they are refused if
+	// absent.
+	Payments *Payments `yaml:"payments,omitempty"`
 }
 
 // LoadTrust reads a trust file. The hardware roots are the vendors', built into
@@ -108,6 +111,11 @@ func LoadTrust(path string) (client.Config, error) {
 	if t.MaxFreshness != "" {
 		if cfg.MaxFreshness, err = time.ParseDuration(t.MaxFreshness); err != nil || cfg.MaxFreshness <= 0 {
 			return none, fmt.Errorf("%s: field max_freshness: %q is no duration such as 5m", path, t.MaxFreshness)
+		}
+	}
+	if t.Payments != nil {
+		if cfg.Payments, err = t.Payments.Config(filepath.Dir(path)); err != nil {
+			return none, fmt.Errorf("%s: field payments: %w", path, err)
 		}
 	}
 	if t.RelayCA != "" {

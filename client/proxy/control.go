@@ -20,6 +20,7 @@ import (
 //	GET /report         the report; JSON, or text when asked for text/plain
 //	POST /verify        verify every node anew, then the report
 //	GET /peers          verify every node anew, then what they say of one another
+//	GET /wallet         what the wallet holds; 404 without one
 //	POST /v1/attest     {"node": id or its beginning, hex}: one node proves itself now
 //
 // The last is served beside the OpenAI routes, too.
@@ -41,6 +42,7 @@ func (p *Proxy) Control() http.Handler {
 		p.report(w, r)
 	})
 	mux.HandleFunc("POST /v1/attest", p.attest)
+	mux.HandleFunc("GET /wallet", p.wallet)
 	mux.HandleFunc("GET /peers", func(w http.ResponseWriter, r *http.Request) {
 		m, err := p.cfg.Client.Peers(r.Context())
 		if m == nil {
@@ -93,6 +95,19 @@ func (p *Proxy) show(w http.ResponseWriter, r *http.Request, refusal error, v in
 		return
 	}
 	writeJSON(w, status, v)
+}
+
+func (p *Proxy) wallet(w http.ResponseWriter, r *http.Request) {
+	m, err := p.cfg.Client.Money(r.Context(), nil)
+	if client.CodeOf(err) == client.CodePayment {
+		writeError(w, http.StatusNotFound, "service_unavailable", client.CodePayment, "The trust file names no wallet.")
+		return
+	}
+	if err != nil {
+		p.fail(w, err)
+		return
+	}
+	p.show(w, r, nil, m)
 }
 
 func (p *Proxy) report(w http.ResponseWriter, r *http.Request) {

@@ -228,7 +228,6 @@ func (p *Proxy) fail(w http.ResponseWriter, err error) {
 // forward sends one request and streams its answer.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 	httpx.LimitBody(w, r, client.MaxStep)
-	httpx.LimitBody(w, r, client.MaxStep)
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.Host = "https", client.Host, client.Host
 	out.RequestURI = ""

@@ -70,7 +70,7 @@ type disk struct {
 // New names the memory of t's log below dir. It does no I/O.
 func New(dir string, t transparency.Trust) *Dir {
 	id := sha256.Sum256([]byte(t.Origin))
-	return &Dir{filepath.Join(dir, fmt.Sprintf("log-%x", id[:8])), t, keysOf(t), disk{os.MkdirAll, durable.CreateFile, os.Remove}}
+	return &Dir{filepath.Join(dir, fmt.Sprintf("log-%x", id[:8])), t, keysOf(t), disk{durable.MkdirAll, durable.CreateFile, os.Remove}}
 }
 
 // Path is the folder.

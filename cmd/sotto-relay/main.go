@@ -10,7 +10,6 @@ import (
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sotto-project/sotto/internal/daemon"
 	"github.com/sotto-project/sotto/internal/metrics"
@@ -42,9 +41,6 @@ func serve(ctx context.Context, c config, _ *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if c.Metrics == "" {
-		return r.Serve(ctx)
-	}
 	reg := prometheus.NewRegistry()
 	m := metrics.NewSet(reg, "relay")
 	for _, f := range []struct {
@@ -61,8 +57,5 @@ func serve(ctx context.Context, c config, _ *slog.Logger) error {
 		m.CounterFunc(f.name, f.help, func() uint64 { return f.value(r.Stats()) })
 	}
 	m.GaugeFunc("in_flight", "Requests under way.", func() float64 { return float64(r.Stats().InFlight) })
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.Serve(ctx) })
-	g.Go(func() error { return metrics.Serve(ctx, c.Metrics, reg) })
-	return g.Wait()
+	return metrics.Beside(ctx, c.Metrics, reg, r.Serve)
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sotto-project/sotto/internal/daemon"
 	"github.com/sotto-project/sotto/internal/metrics"
@@ -43,13 +42,7 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if c.Metrics == "" {
-		return r.Serve(ctx)
-	}
 	reg := prometheus.NewRegistry()
 	r.Register(reg)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.Serve(ctx) })
-	g.Go(func() error { return metrics.Serve(ctx, c.Metrics, reg) })
-	return g.Wait()
+	return metrics.Beside(ctx, c.Metrics, reg, r.Serve)
 }

@@ -186,7 +186,7 @@ func TestRefusalThatIsALie(t *testing.T) {
 		t.Fatal(err)
 	}
 	w = reopen(t, w)
-	if codes := swapAll(t, w, m, 1); !slices.Equal(codes, []string{credits.CodeSpent}) {
+	if codes := swapAll(t, w, m, 2); !slices.Equal(codes, []string{credits.CodeSpent}) {
 		t.Errorf("%v", codes)
 	}
 	if n, err := w.Find(1, m.sources(nil)); err != nil || n != 1 {
@@ -539,6 +539,40 @@ func TestPlanKeepsTheGap(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	if st := w.Status(4, nil); st.Ready != 2<<10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A swap that the bank refuses for good is not tried for ever: each try burns
+// blanks.
+func TestPlanDoesNotInsist(t *testing.T) {
+	m := newMint(t, coins1)
+	w := prompt(t)
+	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
+	pay(t, w, m, 1, 1, 10)
+	if _, err := w.Absent(header(1), 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, epoch := range []uint64{3, 4} {
+		p := w.Plan(m.sets(), epoch).Swaps
+		if len(p) != 1 {
+			t.Fatalf("epoch %d: %+v", epoch, p)
+		}
+		s, err := w.Swap(m.sets(), epoch, wire.TokenCoin, p[0].Picks, p[0].Exponents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Refused(s.ID, credits.CodeSig); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.Plan(m.sets(), epoch).Swaps; len(p) != 0 {
+			t.Errorf("epoch %d, again: %+v", epoch, p)
+		}
+	}
+	if codes := swapAll(t, w, m, 5); len(codes) != 0 {
+		t.Errorf("%v", codes)
+	}
+	if st := w.Status(5, nil); st.Ready != 1<<10 {
 		t.Errorf("%+v", st)
 	}
 }

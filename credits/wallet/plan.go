@@ -63,7 +63,10 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 		plan.Swaps = append(plan.Swaps, SwapPlan{[]Pick{{stock.any.ref}}, []uint8{stock.any.exponent}})
 	}
 	plan.Short = short
-	if far || w.refusedIn(epoch) {
+	if w.refusedIn(orderSwap, epoch) {
+		plan.Swaps = nil
+	}
+	if far || w.refusedIn(orderBuy, epoch) {
 		return plan
 	}
 	for _, class := range slices.Backward(slices.Sorted(maps.Keys(short))) {
@@ -79,10 +82,11 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 	return plan
 }
 
-// refusedIn reports whether a purchase was refused in an epoch.
-func (w *Wallet) refusedIn(epoch uint64) bool {
+// refusedIn reports whether an order of a kind was refused in an epoch, for
+// another reason than that a coin is spent: that one has a cure.
+func (w *Wallet) refusedIn(what uint8, epoch uint64) bool {
 	for _, o := range w.state.orders {
-		if o.what == orderBuy && o.code != "" && o.epoch == epoch {
+		if o.what == what && o.code != "" && o.code != credits.CodeSpent && o.epoch == epoch {
 			return true
 		}
 	}

@@ -107,7 +107,7 @@ func (s *search) restore(dir string, sets *credits.Set, epoch uint64, from Sourc
 	}
 	// A generation that burned blanks and left no token in a live table is not seen:
 	// the jump makes it unlikely that its indexes are sent again.
-	found.Generation = used + uint32(jump[0])%(generationJump+1)
+	found.Generation = max(used, 1) + uint32(jump[0])%(generationJump+1)
 	if err := state.apply(&generationRecord{found.Generation}); err != nil {
 		return nil, found, err
 	}

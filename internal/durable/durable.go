@@ -81,6 +81,27 @@ func temporary(path string, data []byte, perm fs.FileMode) (name string, err err
 	return f.Name(), f.Close()
 }
 
+// MkdirAll makes a folder and those above it that are missing, as [os.MkdirAll]
+// does, so that they survive a crash: a synced file goes with a folder whose own
+// name did not reach the disk.
+func MkdirAll(path string, perm fs.FileMode) error {
+	path = filepath.Clean(path)
+	parent := filepath.Dir(path)
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil
+	} else if errors.Is(err, fs.ErrNotExist) && parent != path {
+		if err := MkdirAll(parent, perm); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, perm); err != nil {
+		if st, again := os.Stat(path); again != nil || !st.IsDir() { // or somebody else was quicker
+			return fmt.Errorf("durable: %w", err)
+		}
+	}
+	return SyncDir(parent)
+}
+
 // SyncDir makes what was created, renamed or removed in dir survive a crash.
 func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {

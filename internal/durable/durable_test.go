@@ -94,3 +94,35 @@ func TestCreateFileHasOneWinner(t *testing.T) {
 	}
 	alone(t, path)
 }
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		ok   bool
+	}{
+		{filepath.Join(dir, "a"), true}, {filepath.Join(dir, "a"), true}, {filepath.Join(dir, "b", "c", "d") + "/", true}, {dir, true}, {"/", true}, {".", true},
+		{file, false}, {filepath.Join(file, "a"), false}, {filepath.Join(file, "a", "b"), false}, {"", true},
+	} {
+		if err := durable.MkdirAll(c.path, 0o700); (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.path, err)
+		}
+		if st, err := os.Stat(filepath.Clean(c.path)); c.ok && (err != nil || !st.IsDir()) {
+			t.Errorf("%q: %v", c.path, err)
+		}
+	}
+	deep := filepath.Join(dir, "x", "y", "z")
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if err := durable.MkdirAll(deep, 0o700); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// ErrLocked: another process, or another part of this one, has the lock.
+var ErrLocked = errors.New("open elsewhere")
+
 // Lock takes the lock that says that this process has a folder open, or fails at
 // once. Path is a file in it for nothing else, made if it is not there; closing what
 // is returned lets go. The kernel lets go when the process ends, however it ends.
@@ -21,7 +24,7 @@ func Lock(path string) (*os.File, error) {
 		return nil, fmt.Errorf("durable: lock: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: open elsewhere: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w: %v", path, ErrLocked, err), f.Close())
 	}
 	return f, nil
 }

@@ -6,11 +6,15 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
 
 // BUG: on systems without flock nothing keeps a second process away.
+
+// ErrLocked is never returned here.
+var ErrLocked = errors.New("open elsewhere")
 
 // Lock takes the lock that says that this process has a folder open; here it
 // locks nothing.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -111,4 +112,25 @@ func Serve(ctx context.Context, addr string, reg *prometheus.Registry) error {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return httpx.Serve(ctx, ln, httpx.NewServer(Handler(reg)))
+}
+
+// Beside runs jobs until ctx ends and beside them, unless addr is empty, [Serve]. The
+// first that ends, well or not, ends all; it returns when all have ended, with what
+// each of them says.
+func Beside(ctx context.Context, addr string, reg *prometheus.Registry, jobs ...func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if addr != "" {
+		jobs = append(slices.Clone(jobs), func(ctx context.Context) error { return Serve(ctx, addr, reg) })
+	}
+	ends := make(chan error, len(jobs))
+	for _, job := range jobs {
+		go func() { ends <- job(ctx) }() // all of them are waited for below
+	}
+	var all error
+	for range jobs {
+		all = errors.Join(all, <-ends)
+		stop()
+	}
+	return all
 }

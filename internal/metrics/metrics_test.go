@@ -5,10 +5,13 @@ package metrics_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,5 +71,59 @@ func TestServeNamesATakenPort(t *testing.T) {
 	addr := s.Listener.Addr().String()
 	if err := metrics.Serve(context.Background(), addr, prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), addr) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestBeside: whatever ends first ends all, and nothing that is said is lost.
+func TestBeside(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	one, two := errors.New("one"), errors.New("two")
+	ends := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	for name, c := range map[string]struct {
+		addr  string
+		first func(context.Context) error // nil: the caller ends all
+		last  error                       // of a job that ends only when it has to
+		want  []error
+	}{
+		"the caller ends all":       {},
+		"one is done":               {first: ends(nil)},
+		"one fails":                 {first: ends(one), want: []error{one}},
+		"both fail":                 {first: ends(one), last: two, want: []error{one, two}},
+		"the last fails":            {first: ends(nil), last: two, want: []error{two}},
+		"no port for metrics":       {addr: taken.Addr().String(), want: []error{syscall.EADDRINUSE}},
+		"a port for metrics":        {addr: "127.0.0.1:0", first: ends(one), want: []error{one}},
+		"the caller ends all three": {addr: "127.0.0.1:0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := false
+			jobs := []func(context.Context) error{func(ctx context.Context) error {
+				<-ctx.Done()
+				ended = true
+				return c.last
+			}}
+			if c.first != nil {
+				jobs = append(jobs, c.first)
+			} else if c.want == nil {
+				cancel()
+			}
+			err := metrics.Beside(ctx, c.addr, prometheus.NewRegistry(), jobs...)
+			if !ended {
+				t.Error("a job goes on")
+			}
+			for _, want := range c.want {
+				if !errors.Is(err, want) {
+					t.Errorf("%v, want %v", err, want)
+				}
+			}
+			if c.want == nil && err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -61,6 +61,7 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.StringVar(&r.opts.Shaping, "shaping", "frames", "size-and-time policy for answers: frames, constant or off")
 	f.DurationVar(&r.opts.Epoch, "epoch", 10*time.Minute, "how long an epoch lasts")
 	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
+	f.StringVar(&r.payment, "payment", "", "coins (play money, the default) or none (the default with a hostile part that is not about money)")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
 	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand(), drillCommand())
@@ -95,6 +96,8 @@ type run struct {
 	opts lab.Options
 	once string
 	json bool
+
+	payment string
 }
 
 func (r *run) main(cmd *cobra.Command, _ []string) error {
@@ -103,6 +106,15 @@ func (r *run) main(cmd *cobra.Command, _ []string) error {
 	}
 	if _, ok := lab.FindMode(r.opts.Evil); !ok && r.opts.Evil != "" {
 		return clientcli.UsageError(fmt.Errorf("no hostile mode %q; --evil list shows them", r.opts.Evil))
+	}
+	switch r.payment {
+	case "coins":
+		r.opts.Coins = true
+	case "":
+		r.opts.Coins = r.opts.Evil == ""
+	case "none":
+	default:
+		return clientcli.UsageError(fmt.Errorf("payment %q: coins or none", r.payment))
 	}
 	quiet := r.once != "" || r.json
 	r.opts.Progress = cmd.ErrOrStderr()

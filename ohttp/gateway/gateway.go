@@ -13,7 +13,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -153,25 +152,7 @@ func (g *Gateway) ServeOn(ctx context.Context, ln net.Listener) error {
 	}
 	s := httpx.NewServer(g.Handler())
 	s.TLSConfig = tc
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	side := make(chan error, 2) // its two goroutines end with ctx and are waited for below
-	go func() { side <- g.poll(ctx) }()
-	go func() {
-		if g.cfg.Metrics == "" {
-			side <- nil
-			return
-		}
-		err := metrics.Serve(ctx, g.cfg.Metrics, g.m.reg)
-		if err != nil {
-			cancel()
-		}
-		side <- err
-	}()
-	err = httpx.Serve(ctx, ln, s)
-	cancel()
-	return errors.Join(err, <-side, <-side)
+	return metrics.Beside(ctx, g.cfg.Metrics, g.m.reg, func(ctx context.Context) error { return httpx.Serve(ctx, ln, s) }, g.poll)
 }
 
 // poll reads the keys again from time to time.

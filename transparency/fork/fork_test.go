@@ -248,6 +248,40 @@ func TestLogAlone(t *testing.T) {
 	}
 }
 
+// TestSpoiltLines: AT-48: whoever passes evidence on may break or double a witness's
+// line; that takes the witness's name away, and nothing from the log's guilt.
+func TestSpoiltLines(t *testing.T) {
+	w := newWorld(t, "log")
+	lines := func(b []byte) (head []byte, last []byte) {
+		all := bytes.SplitAfter(b, []byte("\n"))
+		return bytes.Join(all[:len(all)-2], nil), all[len(all)-2]
+	}
+	wrong := func(b []byte) []byte { // a signature over another note
+		head, _ := lines(b)
+		_, other := lines(w.note(t, &w.a, 8, noon))
+		return append(head, other...)
+	}
+	doubled := func(b []byte) []byte {
+		_, last := lines(b)
+		return append(bytes.Clone(b), last...)
+	}
+	for name, spoil := range map[string]func([]byte) []byte{"wrong": wrong, "doubled": doubled} {
+		for kind, e := range good(t, w) {
+			if e.Kind != fork.Roots && e.Kind != fork.Trees {
+				continue
+			}
+			f := fork.New(e.Kind, spoil(e.First), e.Second)
+			f.Root, f.Proof = e.Root, e.Proof
+			got, err := f.Verify(&w.trust)
+			if err != nil || !got.Proves {
+				t.Errorf("%s, %s: %v %+v", kind, name, err, got)
+			} else if text := strings.Join(got.Words, "\n"); !strings.Contains(text, "no witness that you trust cosigned it") || strings.Count(text, "/clock cosigned at ") != 1 {
+				t.Errorf("%s, %s: %s", kind, name, text)
+			}
+		}
+	}
+}
+
 // TestLiars: AT-47: a log is convicted of going back by more witnesses than the
 // trust tolerates as liars, and by no fewer: they take an old note that all
 // cosigned and put a new time to it.
@@ -288,6 +322,21 @@ func TestLiars(t *testing.T) {
 		}
 		if text := strings.Join(f.Words, "\n"); !strings.Contains(text, "w0.invalid") {
 			t.Errorf("%+v does not name the liar: %s", c, text)
+		}
+		if c.quorum < 2 {
+			continue
+		}
+		// Without the quorum's lines nothing is believed of times, however many are late.
+		root, err := w.a.Root(5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, err := clocks[0].Cosign(w.log.Sign(5, root), noon.Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := fork.New(fork.Order, alone, cosigned(6, func(int) time.Time { return noon })).Verify(&w.trust); err != nil || f.Proves {
+			t.Errorf("%+v: one witness's line alone: %v %+v", c, err, f)
 		}
 	}
 }

@@ -81,6 +81,7 @@ type Log struct {
 	reader tessera.LogReader
 	write  func(path string, data []byte, perm fs.FileMode) error
 	stop   context.CancelFunc
+	work   workers // Tessera's, until stop
 	lock   *os.File
 
 	// appends is held, shared by Append and alone by AppendAt, until the storage
@@ -95,7 +96,8 @@ type Log struct {
 	published atomic.Pointer[transparency.Checkpoint]
 }
 
-// Close waits for appends under way and lets go of the directory.
+// Close waits for appends under way, and for what Tessera does beside them, and lets
+// go of the directory. An error means that something may still write there.
 func (l *Log) Close() error {
 	l.appends.Lock()
 	defer l.appends.Unlock()
@@ -104,6 +106,9 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	l.stop()
+	if err := l.work.wait(); err != nil {
+		return err // and keep the lock
+	}
 	return l.lock.Close()
 }
 

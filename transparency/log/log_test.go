@@ -252,6 +252,30 @@ func TestOneProcessAtATime(t *testing.T) {
 	}
 }
 
+// TestCloseWaits: whoever opens or removes the directory next meets nobody who still
+// writes there.
+func TestCloseWaits(t *testing.T) {
+	cfg := config(t)
+	if err := Create(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(20) {
+		l := open(t, cfg)
+		if !l.work.running() {
+			t.Fatal("nobody is seen to work: Close would wait for nothing")
+		}
+		if err := l.AppendAt(t.Context(), i, []byte("a leaf")); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if l.work.running() {
+			t.Fatal("closed, and somebody still works")
+		}
+	}
+}
+
 func TestCreateRefusesToOverwrite(t *testing.T) {
 	_, cfg := newLog(t)
 	if err := Create(cfg); !errors.Is(err, fs.ErrExist) {

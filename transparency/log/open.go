@@ -32,7 +32,7 @@ func Create(cfg Config) (err error) {
 		return fmt.Errorf("create log: %s is not empty: %w", cfg.Dir, fs.ErrExist)
 	}
 	parent := filepath.Dir(filepath.Clean(cfg.Dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := durable.MkdirAll(parent, 0o700); err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
 	tmp, err := os.MkdirTemp(parent, ".log-*")
@@ -96,6 +96,7 @@ func start(cfg Config) (*Log, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
 	driver := cfg.Driver
 	if driver == nil {
 		if driver, err = posix.New(ctx, posix.Config{Path: filepath.Join(cfg.Dir, tilesDir)}); err != nil {
@@ -113,12 +114,12 @@ func start(cfg Config) (*Log, error) {
 		batch = 5 * time.Millisecond
 	}
 	opts := tessera.NewAppendOptions().WithCheckpointSigner(internal).WithBatching(tessera.DefaultBatchMaxSize, batch)
-	appender, _, reader, err := tessera.NewAppender(ctx, driver, opts)
+	var appender *tessera.Appender
+	l.work.start(ctx, func(ctx context.Context) { appender, _, l.reader, err = tessera.NewAppender(ctx, driver, opts) })
 	if err != nil {
-		stop()
-		return nil, errors.Join(err, l.lock.Close())
+		return nil, errors.Join(err, l.Close())
 	}
-	l.add, l.reader, l.stop = appender.Add, reader, stop
+	l.add = appender.Add
 	return l, nil
 }
 

@@ -58,6 +58,9 @@ func (c Config) Compose(e Epoch, nodes []Listing, policy *attestation.Policy) (*
 	if s.TicketKey, err = c.ticketKey(); err != nil {
 		return nil, nil, err
 	}
+	if s.CoinKeysets, err = c.keysets(); err != nil {
+		return nil, nil, err
+	}
 	var releases [][]byte
 	if s.Releases, releases, err = c.releases(); err != nil {
 		return nil, nil, err

@@ -78,6 +78,9 @@ type Config struct {
 	MintGeneration uint64 `yaml:"mint_generation"`
 	// TicketKey is a file with the bank's public ticket key. Empty with "none".
 	TicketKey string `yaml:"ticket_key"`
+	// CoinKeysets is the bank's public list of keysets, as `sotto-bank keys` writes
+	// it. It is read anew for each statement. Empty with "none".
+	CoinKeysets string `yaml:"coin_keysets"`
 	// Models are what nodes may serve.
 	Models []ModelConfig `yaml:"models"`
 	// Releases are what nodes may run. Their files travel with every statement that
@@ -164,8 +167,12 @@ func (c Config) Validate() error {
 	if err := c.validateWitnesses(); err != nil {
 		return err
 	}
-	if _, err := paymentMode(c.Payment); err != nil {
+	mode, err := paymentMode(c.Payment)
+	if err != nil {
 		return err
+	}
+	if paid := mode == statement.PaymentCoins; (c.TicketKey != "") != paid || (c.CoinKeysets != "") != paid || (c.MintGeneration != 0) != paid {
+		return errors.New(`publish: payment "coins" needs mint_generation, ticket_key and coin_keysets; "none" has none of them`)
 	}
 	models, err := c.models()
 	if err != nil {
@@ -327,6 +334,29 @@ func splitKeys(b []byte) ([][]byte, error) {
 		return nil, errors.New("no key")
 	}
 	return out, nil
+}
+
+// keysets reads the bank's public list. What is in a keyset is for those who use
+// it to judge: here it is bytes under an id.
+func (c *Config) keysets() ([]statement.Keyset, error) {
+	if c.CoinKeysets == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(c.CoinKeysets)
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	var list []statement.Keyset
+	for r := cryptobyte.String(b); !r.Empty(); {
+		var k statement.Keyset
+		var data cryptobyte.String
+		if !r.CopyBytes(k.ID[:]) || !r.ReadUint16LengthPrefixed(&data) {
+			return nil, fmt.Errorf("publish: %s is no list of keysets", c.CoinKeysets)
+		}
+		k.Data = data
+		list = append(list, k)
+	}
+	return list, nil
 }
 
 func readSmall(path string) ([]byte, error) {

@@ -31,7 +31,7 @@ func createLog(dir, origin string, now time.Time, d disk) (err error) {
 		return fmt.Errorf("create log: %s is not empty: %w", dir, fs.ErrExist)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := durable.MkdirAll(parent, 0o700); err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
 	tmp, err := os.MkdirTemp(parent, ".log-*")

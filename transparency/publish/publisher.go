@@ -170,25 +170,7 @@ func (p *Publisher) ServeOn(ctx context.Context, ln net.Listener) (err error) {
 			return errors.Join(err, ln.Close())
 		}
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	jobs := []func() error{
-		func() error { return httpx.Serve(ctx, ln, srv) },
-		func() error { return p.Run(ctx) },
-	}
-	if p.cfg.Metrics != "" {
-		jobs = append(jobs, func() error { return metrics.Serve(ctx, p.cfg.Metrics, p.reg) })
-	}
-	ends := make(chan error, len(jobs))
-	for _, job := range jobs {
-		go func() { ends <- job() }() // all of them are waited for below
-	}
-	var all error
-	for range jobs {
-		all = errors.Join(all, <-ends)
-		stop() // one that ends, ends all
-	}
-	return all
+	return metrics.Beside(ctx, p.cfg.Metrics, p.reg, func(ctx context.Context) error { return httpx.Serve(ctx, ln, srv) }, p.Run)
 }
 
 // Run makes statements and refreshes evidence until ctx ends, and then closes

@@ -256,6 +256,7 @@ func (p *Publisher) references(m *member, epoch uint64, then, fresh *transparenc
 		refs.FreshCheckpoint = attestation.Checkpoint{Hash: fresh.Hash(), Time: fresh.Time}
 	}
 	refs.Payment, _ = paymentMode(p.cfg.Payment) // Validate has been through it
+	refs.TicketKey, _ = p.cfg.ticketKey()        // without it a paid node is refused
 	for _, model := range p.cfg.Models {
 		if model.Name == m.node.Model {
 			refs.WeightsDigest, _ = hash(model.Weights) // likewise

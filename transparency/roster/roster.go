@@ -124,7 +124,7 @@ func (v *View) EpochCase(row statement.Node) (*Case, error) {
 	c.Refs = attestation.References{
 		Epoch: v.Statement.Epoch, EvidenceDigest: record.EvidenceDigest, NodeID: row.ID, REK: record.REK, NodeKey: record.NodeKey,
 		EpochCheckpoint: attestation.Checkpoint{Hash: v.EpochPoint.Hash(), Time: v.EpochPoint.Time},
-		Model:           model.Name, WeightsDigest: model.Weights, Payment: v.Statement.Payment,
+		Model:           model.Name, WeightsDigest: model.Weights, Payment: v.Statement.Payment, TicketKey: v.Statement.TicketKey,
 		Chips: v.Statement.Chips, Released: v.Released,
 	}
 	return c, v.restrict(c)

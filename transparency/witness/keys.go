@@ -40,7 +40,7 @@ func Create(dir, name string, origins ...string) (err error) {
 		return fmt.Errorf("create witness: %v", err)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
+	if err := durable.MkdirAll(parent, 0o700); err != nil {
 		return fmt.Errorf("create witness: %w", err)
 	}
 	tmp, err := os.MkdirTemp(parent, ".witness-*")

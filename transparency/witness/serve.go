@@ -111,20 +111,5 @@ func (s *Server) ServeOn(ctx context.Context, ln net.Listener) (err error) {
 			return errors.Join(err, ln.Close())
 		}
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	jobs := []func() error{func() error { return httpx.Serve(ctx, ln, srv) }}
-	if s.cfg.Metrics != "" {
-		jobs = append(jobs, func() error { return metrics.Serve(ctx, s.cfg.Metrics, s.reg) })
-	}
-	ends := make(chan error, len(jobs))
-	for _, job := range jobs {
-		go func() { ends <- job() }() // all of them are waited for below
-	}
-	var all error
-	for range jobs {
-		all = errors.Join(all, <-ends)
-		stop() // one that ends, ends all
-	}
-	return all
+	return metrics.Beside(ctx, s.cfg.Metrics, s.reg, func(ctx context.Context) error { return httpx.Serve(ctx, ln, srv) })
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/big"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -379,5 +380,23 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestEveryWaiverHasAName: what a policy does without is named in its report.
+func TestEveryWaiverHasAName(t *testing.T) {
+	seen := map[string]bool{}
+	for i := range reflect.TypeFor[Waivers]().NumField() {
+		var w Waivers
+		reflect.ValueOf(&w).Elem().Field(i).SetBool(true)
+		names := w.Names()
+		if len(names) != 1 || names[0] == "" || seen[names[0]] {
+			t.Errorf("%s is called %q", reflect.TypeFor[Waivers]().Field(i).Name, names)
+			continue
+		}
+		seen[names[0]] = true
+	}
+	if n := (Waivers{}).Names(); len(n) != 0 {
+		t.Errorf("nothing is waived, and named %q", n)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -53,6 +54,8 @@ type Store struct {
 	stop     chan struct{}
 	workers  sync.WaitGroup
 	closed   sync.Once
+
+	pause time.Duration // the first between two tries; set before the first write
 
 	// fail, in tests, makes a step of a write fail.
 	fail atomic.Pointer[func(step string) error]
@@ -118,7 +121,7 @@ func Open(ctx context.Context, conn string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{begins: make(chan *begin), advances: make(chan *advance), stop: make(chan struct{})}
+	s := &Store{begins: make(chan *begin), advances: make(chan *advance), stop: make(chan struct{}), pause: pause}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		return nil, fmt.Errorf("postgres: %w", clean(err))
 	}

@@ -89,7 +89,7 @@ func run[T any](s *Store, from chan T, core func(T) *write, same func(a, b T) bo
 
 // persist does a batch until it is done, or does not succeed.
 func persist[T any](s *Store, batch []T, core func(T) *write, do func(ctx context.Context, tx pgx.Tx, batch []T, again bool) error) {
-	wait, again := pause, false
+	wait, again := s.pause, false
 	for try := 1; ; try++ {
 		err := s.transact(func(ctx context.Context, tx pgx.Tx) error { return do(ctx, tx, batch, again) })
 		if err == nil {

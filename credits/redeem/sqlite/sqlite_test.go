@@ -4,6 +4,9 @@
 package sqlite_test
 
 import (
+	"database/sql"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -33,3 +36,68 @@ func open(t testing.TB, path string) *sqlite.Store {
 
 func TestContract(t *testing.T) { storetest.Contract(t, maker) }
 func TestAttacks(t *testing.T)  { storetest.Attacks(t, maker) }
+
+// TestFailureTable makes each step of a write fail.
+func TestFailureTable(t *testing.T) {
+	fail := func(s redeem.Store, f func(string) error) { s.(*sqlite.Store).Fail(f) }
+	storetest.Steps(t, maker, fail, []string{"begin", "op", "coin", "rate", "advance", "line", "serve", "prepare", "prepared", "forget", "raise", "commit", "committed"}, "committed", true)
+}
+
+// TestFiles: which files are opened, and which are not.
+func TestFiles(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "a bank?.db") // characters that a URI would take for its own
+	if _, err := sqlite.Open(ctx, path); err == nil {
+		t.Error("opened what nobody made")
+	}
+	if err := sqlite.Create(ctx, path, 0); err == nil {
+		t.Error("generation 0")
+	}
+	if err := sqlite.Create(ctx, path, 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlite.Create(ctx, path, 8); err == nil {
+		t.Error("made over another")
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Error(st, err)
+	}
+	s := open(t, path)
+	if _, err := sqlite.Open(ctx, path); err == nil {
+		t.Error("CT-21: two processes have one file open")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqlite.Open(ctx, empty); err == nil {
+		t.Error("CT-21: an empty file was taken for a database")
+	}
+	t.Run("of a newer program", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "bank.db")
+		if err := sqlite.Create(ctx, path, 7); err != nil {
+			t.Fatal(err)
+		}
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(fmt.Sprint("PRAGMA user_version = ", sqlite.Schema+1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sqlite.Open(ctx, path); err == nil {
+			t.Error("opened")
+		}
+	})
+}
+
+func BenchmarkBank(b *testing.B) { storetest.Bench(b, maker) }

@@ -72,8 +72,21 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// Run starts a server in a new temporary directory.
+// Run starts a server in a new temporary directory, in memory where there is a
+// file system for that: a killed process is a crash there, too. What measures
+// takes [RunIn] a disk.
 func Run() (*Server, error) {
+	const memory = "/dev/shm"
+	if dir, err := os.MkdirTemp(memory, "sottopg"); err == nil {
+		os.Remove(dir)
+		return RunIn(memory)
+	}
+	return RunIn("")
+}
+
+// RunIn starts a server in a new directory in a parent; "": the system's for
+// temporary files.
+func RunIn(parent string) (*Server, error) {
 	s := &Server{}
 	var err error
 	if s.bin, err = binaries(); err != nil {
@@ -81,7 +94,7 @@ func Run() (*Server, error) {
 	}
 	// Not testing.TB's directory: its parents are closed to other users, and its
 	// name is too long for a socket.
-	if s.dir, err = os.MkdirTemp("", "sottopg"); err != nil {
+	if s.dir, err = os.MkdirTemp(parent, "sottopg"); err != nil {
 		return nil, err
 	}
 	if os.Getuid() == 0 {
@@ -139,7 +152,7 @@ func (s *Server) run(name string, args ...string) error {
 // answers.
 func (s *Server) Restart() error {
 	var log bytes.Buffer
-	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "log_min_messages=fatal")
+	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "dynamic_shared_memory_type=mmap", "-c", "log_min_messages=fatal")
 	s.cmd.Stderr = &log
 	if err := s.cmd.Start(); err != nil {
 		return err
@@ -174,7 +187,20 @@ func (s *Server) Kill() error {
 }
 
 // Close ends the server and removes its directory.
-func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
+func (s *Server) Close() error {
+	if s.cmd != nil {
+		// A fast shutdown takes its shared memory with it.
+		stuck := time.AfterFunc(20*time.Second, func() { s.cmd.Process.Kill() })
+		err := s.cmd.Process.Signal(os.Interrupt)
+		s.cmd.Wait()
+		stuck.Stop()
+		s.cmd = nil
+		if err != nil {
+			return errors.Join(err, os.RemoveAll(s.dir))
+		}
+	}
+	return os.RemoveAll(s.dir)
+}
 
 func (s *Server) conn(db string) string {
 	return fmt.Sprintf("host=%s user=bank dbname=%s", s.dir, db)
