@@ -154,7 +154,7 @@ func TestRefusals(t *testing.T) {
 	for name, f := range map[string]http.HandlerFunc{
 		"cut":        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"no JSON":    func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
-		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", 307) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", http.StatusTemporaryRedirect) },
 		"too long":   func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 9<<20)) },
 		"null":       func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("null")) },
 	} {
