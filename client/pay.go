@@ -167,7 +167,9 @@ func (c *Client) payable(w *world) error {
 	c.cash.mu.Lock()
 	defer c.cash.mu.Unlock()
 	if c.cash.caught != nil {
-		return c.cash.caught
+		again := *c.cash.caught
+		again.Sent = false // of this request nothing was
+		return &again
 	}
 	return nil
 }
@@ -201,8 +203,8 @@ func (k *cash) class(d *draw, call *call) (uint8, error) {
 // cost is the most that a request can cost at the node, in units
 // (docs/spec/payment.md, section 4).
 func (n *node) cost(size, tokens uint64) uint64 {
-	const most = 1 << 50 // over any class: no sum overflows
-	size, tokens = min(size, most>>32), min(tokens, most>>32)
+	const most = 1 << 30 // of either: with prices of 32 bits no product overflows
+	size, tokens = min(size, most), min(tokens, most)
 	return uint64(n.prices[0]) + uint64(n.prices[1])*((size+1023)/1024) + (uint64(n.prices[2])*tokens+999)/1000
 }
 
@@ -393,6 +395,7 @@ func (k *cash) catch(e *Error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.caught == nil {
+		e.Sent = true // it came to light when a request was over
 		k.caught = e
 	}
 }
