@@ -152,11 +152,13 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]http.HandlerFunc{
-		"cut":        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"no JSON":    func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
-		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", 307) },
-		"too long":   func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 9<<20)) },
-		"null":       func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("null")) },
+		"cut":     func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"no JSON": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.example/", http.StatusTemporaryRedirect)
+		},
+		"too long": func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 9<<20)) },
+		"null":     func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("null")) },
 	} {
 		b.answer = f
 		_, _, err := a.Issue(t.Context(), purchase)
@@ -302,7 +304,7 @@ func TestKeyFiles(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := account.Open(account.Config{Key: b.dir + "/none"}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := account.Open(account.Config{Key: b.dir + "/absent"}); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 	t.Run("another CA", func(t *testing.T) {

@@ -576,3 +576,67 @@ func TestPlanDoesNotInsist(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// Vouchers of every number, from coins that do not make them exactly.
+func TestVouchersWithARest(t *testing.T) {
+	for _, c := range []struct {
+		coins    []uint8
+		exponent uint8
+		most     int
+		made     int // vouchers
+		rest     uint64
+	}{
+		{[]uint8{13}, 9, 1, 1, 1<<13 - 1<<9},
+		{[]uint8{13}, 9, 16, 16, 0},
+		{[]uint8{13}, 9, 64, 16, 0},
+		{[]uint8{13, 9}, 9, 1, 1, 0}, // the exact one is taken
+		{[]uint8{10, 8, 8, 7}, 9, 3, 3, 0},
+		{[]uint8{8, 7, 7, 6}, 9, 5, 1, 0},
+		{[]uint8{8, 7, 7}, 8, 1, 1, 0},
+		{[]uint8{8, 7, 7}, 8, 2, 2, 0},
+		{[]uint8{12, 8}, 9, 1, 1, 1<<12 + 1<<8 - 1<<9},
+		{[]uint8{8, 8, 8}, 9, 5, 1, 0},
+		{[]uint8{8}, 9, 5, 0, 0},
+		{[]uint8{8}, 8, 0, 0, 0},
+		{[]uint8{13}, 6, 63, 62, 1<<13 - 62<<6}, // 63 and two coins are 65
+		{slices.Repeat([]uint8{6}, 70), 6, 70, 64, 0},
+		{slices.Repeat([]uint8{6}, 70), 12, 1, 1, 0},
+		{slices.Repeat([]uint8{6}, 70), 13, 1, 0, 0},
+	} {
+		w, m := prompt(t), newMint(t, coins1, voucher)
+		buy(t, w, m, 1, wire.TokenCoin, 0, c.coins...)
+		before := w.Status(1, nil).Balance
+		p, ok := w.Vouchers(m.sets(), 1, c.exponent, c.most)
+		if ok != (c.made > 0) || len(p.Exponents) != c.made {
+			t.Errorf("%v: %+v", c, p)
+			continue
+		}
+		if !ok {
+			continue
+		}
+		s, err := w.Swap(m.sets(), 1, wire.TokenVoucher, p.Picks, p.Exponents)
+		if err != nil {
+			t.Fatalf("%v: %v", c, err)
+		}
+		minted, code := m.swap(s.Request)
+		if code != "" {
+			t.Fatalf("%v: %s", c, code)
+		}
+		if err := w.Swapped(s.ID, minted); err != nil {
+			t.Fatal(err)
+		}
+		st := w.Status(1, nil)
+		if st.Vouchers != uint64(c.made)<<c.exponent || st.Balance+st.Vouchers != before || st.Ready != st.Balance {
+			t.Errorf("%v: %+v", c, st)
+		}
+		var rest uint64
+		for _, x := range s.Request.Wanted {
+			if x.Type == wire.TokenCoin {
+				rest += 1 << x.Exponent
+			}
+		}
+		if rest != c.rest {
+			t.Errorf("%v: %d units came back as coins", c, rest)
+		}
+	}
+}
