@@ -255,7 +255,7 @@ func TestPort(t *testing.T) {
 	p.wait("ready", 2)
 	r := p.w.Request(2)
 
-	t.Run("CT-14 peers", func(t *testing.T) {
+	t.Run("peers", func(t *testing.T) {
 		for who, may := range map[string][]string{"router.sotto": {"hold", "turn", "settle"}, "gateway.sotto": {"change", "swap"}, "relay.sotto": nil, "nobody": nil} {
 			for _, path := range []string{"hold", "turn", "settle", "change", "swap"} {
 				if who == "nobody" {

@@ -158,6 +158,10 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 		return err
 	}
 	s.write = &writer{conn, map[string]*sql.Stmt{}}
+	var sync int
+	if err := s.write.QueryRow("PRAGMA synchronous").Scan(&sync); err != nil || sync < 2 {
+		return errors.Join(fmt.Errorf("synchronous is %d, want 2: what is committed need not be on disk", sync), err)
+	}
 	read, err := sql.Open("sqlite", dsn(path, "ro"))
 	if err != nil {
 		return err

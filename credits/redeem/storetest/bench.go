@@ -91,6 +91,7 @@ func Bench(b *testing.B, maker Maker) {
 				})
 			}
 			took := make([]time.Duration, b.N)
+			start := cpu()
 			alone := arithmetic()
 			b.ResetTimer()
 			before := cpu()
@@ -110,6 +111,7 @@ func Bench(b *testing.B, maker Maker) {
 			b.StopTimer()
 			after := cpu()
 			alone = (alone + arithmetic()) / 2
+			aloneCPU := (before - start + cpu() - after) / 2
 			slices.Sort(took)
 			n := float64(b.N)
 			b.ReportMetric(n/(held+settled).Seconds(), "payments/s")
@@ -117,6 +119,7 @@ func Bench(b *testing.B, maker Maker) {
 			b.ReportMetric(float64((middle-before).Microseconds())/n, "cpu-us/hold")
 			b.ReportMetric(float64((after-middle).Microseconds())/n, "cpu-us/settle")
 			b.ReportMetric(alone.Seconds()/(held+settled).Seconds(), "of-arithmetic")
+			b.ReportMetric(float64(aloneCPU)/float64(max(after-before, 1)), "of-arithmetic-cpu")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "hold-p50-ms")
 			b.ReportMetric(0, "ns/op")
 		})
