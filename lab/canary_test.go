@@ -82,6 +82,7 @@ func TestCanarySweep(t *testing.T) {
 		s.files(t)
 		s.scrapes(t)
 	})
+	t.Run("money", s.money)
 	t.Run("an error instead of an answer", func(t *testing.T) {
 		s.badRequests(t)
 		s.blindMemory(t)

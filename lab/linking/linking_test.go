@@ -48,7 +48,7 @@ func TestCoalitionsDoNotLink(t *testing.T) {
 		s.Clients = 60
 	}
 	r := run(t, s)
-	if len(r.Logs) != 42 {
+	if len(r.Logs) != 41 {
 		t.Errorf("%d rows", len(r.Logs))
 	}
 	for _, row := range r.Logs {
@@ -107,11 +107,11 @@ func TestBrokenWalletsAreLinked(t *testing.T) {
 // request a purchase follows, as long as wallets order when a request is over.
 func TestClocks(t *testing.T) {
 	t.Parallel()
-	s := linking.Linking{Clients: 24, Epochs: 4, Seed: 3}
+	s := linking.Linking{Clients: 60, Epochs: 3, Seed: 3}
 	at := linking.Worst(run(t, s).Live, linking.Who)
 	s.Wait = true
 	waits := linking.Worst(run(t, s).Live, linking.Who)
-	if at.Hits < 2*waits.Hits {
+	if at.Hits < 1.5*waits.Hits {
 		t.Errorf("at once %.1f %%, waiting %.1f %%", 100*at.Hits, 100*waits.Hits)
 	}
 }
