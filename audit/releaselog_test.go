@@ -4,6 +4,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/json"
@@ -263,5 +264,15 @@ func TestReleaseFilesAreOwn(t *testing.T) {
 	}
 	if len(lines) == 0 || len(own) != 2*len(lines) {
 		t.Errorf("%d digests of %d statements", len(own), len(lines))
+	}
+	// A file that is replaced counts as it is now: here without its last line, and then not at all.
+	trimmed := bytes.TrimSuffix(b, []byte("\n"))
+	for text, n := range map[string]int{string(trimmed[:bytes.LastIndexByte(trimmed, '\n')+1]): len(lines) - 1, "noise": 0} {
+		if err := os.WriteFile(filepath.Join(dir, "one"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(files.Own()); got != 2*n {
+			t.Errorf("%d digests after the file was replaced, want %d", got, 2*n)
+		}
 	}
 }

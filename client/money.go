@@ -115,6 +115,9 @@ func (c *Client) Redeem(ctx context.Context, exponent uint8, count int) (units u
 	if err != nil {
 		return 0, err
 	}
+	if err := k.enough(w, exponent, count); err != nil {
+		return 0, err
+	}
 	k.anew()
 	for count > 0 {
 		n, err := k.vouchers(ctx, w, exponent, count)
@@ -143,6 +146,18 @@ func (c *Client) Redeem(ctx context.Context, exponent uint8, count int) (units u
 		}
 	}
 	return units, nil
+}
+
+// enough refuses before anything is swapped: half of what was asked for would be
+// a surprise.
+func (k *cash) enough(w *world, exponent uint8, count int) error {
+	epoch, first := w.statement.Epoch, min(count, credits.MaxSwap)
+	plan, ok := k.Wallet.Vouchers(w.sets, epoch, exponent, first)
+	if have := k.Wallet.Status(epoch, nil).Balance; have>>exponent < uint64(count) || !ok || len(plan.Exponents) < first {
+		return refuse(credits.CodeFunds, "%d vouchers of %d units are wanted; the wallet has %d units, of which one swap makes %d vouchers", count, uint64(1)<<exponent, have, len(plan.Exponents)).
+			hint("`sotto wallet status` shows what is there; `sotto wallet top` brings in what is owed; smaller vouchers may fit")
+	}
+	return nil
 }
 
 // vouchers makes one swap's vouchers, at most count, and says how many.
@@ -190,6 +205,15 @@ func (c *Client) Paid() (units uint64, owed int) {
 	c.cash.mu.Lock()
 	defer c.cash.mu.Unlock()
 	return c.cash.paid, owed
+}
+
+// Begun returns how many swaps, purchases and redemptions were begun and have
+// not ended.
+func (c *Client) Begun() int {
+	if c.cash == nil {
+		return 0
+	}
+	return c.cash.Wallet.Status(0, nil).Orders
 }
 
 // Money is what a wallet holds, for people and programs. Amounts are units.

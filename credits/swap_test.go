@@ -206,3 +206,16 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+// Change is the canonical split of what was not used, for every usage.
+func TestDueIsASplit(t *testing.T) {
+	t.Run("CT-13", func(t *testing.T) {
+		for class := uint8(wire.MinClass); class <= wire.MaxClass; class++ {
+			for used := range uint8(wire.Parts + 1) {
+				if units := uint64(wire.Parts-used) << (class - 6); !slices.Equal(wire.Due(class, used), credits.Split(units)) {
+					t.Fatalf("class %d, used %d: %v", class, used, wire.Due(class, used))
+				}
+			}
+		}
+	})
+}

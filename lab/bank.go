@@ -269,9 +269,11 @@ func (l *Lab) purse() *client.Payments {
 	if !l.plan.paid() {
 		return nil
 	}
-	return &client.Payments{Source: &purse{l.dir, account.Config{
-		URL: l.plan.seat("accounts").url, CA: l.plan.public.ca(), Key: l.plan.bankDir(accountKey),
-	}}}
+	return &client.Payments{Source: &purse{l.dir, l.accountConfig()}}
+}
+
+func (l *Lab) accountConfig() account.Config {
+	return account.Config{URL: l.plan.seat("accounts").url, CA: l.plan.public.ca(), Key: l.plan.bankDir(accountKey)}
 }
 
 func serveBank(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error {

@@ -42,6 +42,11 @@ type Mode struct {
 	// later: the twin is honest until clients have seen its log, and they remember.
 	later bool
 
+	// money: the lab pays. clients: it is the client that is hostile, which has no
+	// seat; clients sends the prompt, and says what it did.
+	money   bool
+	clients func(ctx context.Context, l *Lab, prompt string) (*outcome, []string, error)
+
 	part  string // role whose place the twin takes, on every seat
 	faces int    // listeners of the twin
 	serve func(ctx context.Context, path string, lns []net.Listener, log *slog.Logger) error
@@ -145,6 +150,30 @@ var Modes = []Mode{
 		Why:   "a module sees all of the machine's memory; the release that was verified at boot would be another one by now",
 		part:  "node", faces: 1, serve: serveModuleNode, blind: true,
 	},
+	{
+		Name: "double-spend", Code: "credit.spent", By: "the bank", because: "refused by gateway, router or node",
+		About: "a client keeps a copy of its wallet and pays with coins that it has spent already",
+		Why:   "whoever can spend a coin twice computes for free, and the money of everybody else is worth less",
+		money: true, clients: spendTwice,
+	},
+	{
+		Name: "refund-inflate", Code: "credit.refund", By: "the router, and the client told so", because: "word on what the request used was refused",
+		About: "the nodes claim to have used less than nothing of what was held for a request",
+		Why:   "more would come back than was paid: money out of nothing, and a way to pay one user for coming back",
+		part:  "node", faces: 1, serve: serveInflatingNode, money: true,
+	},
+	{
+		Name: "issuer-mark", Code: "key.consistency", By: "the client", because: "logged key",
+		About: "the bank writes a user's change with keys that it made for that user",
+		Why:   "coins of a key of one's own are a name: the bank would see who comes back, whatever relays stand in between",
+		part:  "bank", faces: 1, serve: serveMarkingBank, money: true,
+	},
+	{
+		Name: "bank-amnesia", Code: "bank.generation", By: "the router", because: "refused by gateway, router or node",
+		About: "the bank serves from an old copy of its database and does not raise its generation",
+		Why:   "what was spent since that copy was made could be spent again",
+		part:  "bank", faces: 1, serve: serveForgetfulBank, money: true,
+	},
 }
 
 // FindMode finds a hostile mode by name.
@@ -221,11 +250,17 @@ func (l *Lab) Provoke(ctx context.Context, prompt string, out, info io.Writer) e
 			return err
 		}
 	}
-	got, err := l.probe(ctx, prompt)
+	ask := func() (*outcome, []string, error) {
+		got, err := l.probe(ctx, prompt)
+		return got, l.awaitDeeds(ctx), err
+	}
+	if m.clients != nil {
+		ask = func() (*outcome, []string, error) { return m.clients(ctx, l, prompt) }
+	}
+	got, deeds, err := ask()
 	if err != nil {
 		return err
 	}
-	deeds := l.awaitDeeds(ctx)
 	for _, d := range deeds {
 		fmt.Fprintf(info, "did       %s\n", d)
 	}

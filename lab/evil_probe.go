@@ -52,12 +52,18 @@ const afterthought = 100 * time.Millisecond
 // begins when the client first reads from the prompt: before that it cannot
 // have sent any of it, and a client that refuses sends nothing after it.
 func (l *Lab) probe(ctx context.Context, prompt string) (*outcome, error) {
+	return l.probeWith(ctx, prompt, l.purse())
+}
+
+// probeWith is probe with a client that pays as p says. What its change proves
+// of whoever dealt with the money counts as a refusal.
+func (l *Lab) probeWith(ctx context.Context, prompt string, p *client.Payments) (*outcome, error) {
 	cfg, err := LoadTrust(l.TrustFile())
 	if err != nil {
 		return nil, err
 	}
 	var t tap
-	cfg.Dial = t.dial
+	cfg.Dial, cfg.Payments = t.dial, p
 	c, err := client.New(cfg)
 	if err != nil {
 		return nil, err
@@ -80,6 +86,9 @@ func (l *Lab) probe(ctx context.Context, prompt string) (*outcome, error) {
 	if resp, got.err = c.RoundTrip(req); got.err == nil {
 		got.answer, got.err = readAnswer(resp)
 		resp.Body.Close()
+	}
+	if got.err == nil {
+		got.err = caught(ctx, c)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -91,6 +91,9 @@ func Start(ctx context.Context, o Options) (l *Lab, err error) {
 	if o.Epoch == 0 {
 		o.Epoch = 10 * time.Minute
 	}
+	if m, ok := FindMode(o.Evil); ok && m.money {
+		o.Coins = true
+	}
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}

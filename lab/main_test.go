@@ -69,9 +69,6 @@ type proc struct {
 // is the configuration file's name, such as "node-2".
 func (p proc) role() (role, seat string) {
 	if i := slices.Index(p.args, "role"); i == 1 && len(p.args) > 4 {
-		if p.args[2] == "proxy" { // its file is the trust file
-			return "proxy", "proxy"
-		}
 		return p.args[2], strings.TrimSuffix(filepath.Base(p.args[4]), ".yaml")
 	}
 	return "", ""

@@ -31,29 +31,39 @@ func serveNode(ctx context.Context, path string, lns []net.Listener, log *slog.L
 // serveNodeOn runs a node whose kernel measured entries, and whose hardware
 // change, if set, changes before the node sees it.
 func serveNodeOn(ctx context.Context, path string, lns []net.Listener, log *slog.Logger, entries []fakeima.Entry, change func(*computenode.Hardware)) error {
-	cfg, err := config.Load[computenode.Config](path)
-	if err != nil {
-		return err
-	}
-	if cfg.Peers.Machines, err = machines(path); err != nil {
-		return err
-	}
-	if change == nil { // a hostile one does not look at itself
-		cfg.Own = cfg.Peers.Machines
-	}
-	hw, err := simulatedHardware(ctx, path, entries)
+	n, hw, _, err := makeNode(ctx, path, log, entries, change)
 	if err != nil {
 		return err
 	}
 	defer hw.TPM.Close()
+	return n.ServeOn(ctx, lns[0])
+}
+
+// makeNode is serveNodeOn as far as the node that is to serve. The hardware's
+// TPM is the caller's to close.
+func makeNode(ctx context.Context, path string, log *slog.Logger, entries []fakeima.Entry, change func(*computenode.Hardware)) (*computenode.Node, computenode.Hardware, computenode.Config, error) {
+	var hw computenode.Hardware
+	cfg, err := config.Load[computenode.Config](path)
+	if err != nil {
+		return nil, hw, cfg, err
+	}
+	if cfg.Peers.Machines, err = machines(path); err != nil {
+		return nil, hw, cfg, err
+	}
+	if change == nil { // a hostile one does not look at itself
+		cfg.Own = cfg.Peers.Machines
+	}
+	if hw, err = simulatedHardware(ctx, path, entries); err != nil {
+		return nil, hw, cfg, err
+	}
 	if change != nil {
 		change(&hw)
 	}
 	n, err := computenode.New(cfg, hw, log)
 	if err != nil {
-		return err
+		hw.TPM.Close()
 	}
-	return n.ServeOn(ctx, lns[0])
+	return n, hw, cfg, err
 }
 
 // simulatedHardware is the machine of the node whose file is at path.

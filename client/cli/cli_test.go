@@ -35,12 +35,17 @@ func command(w *clienttest.World) *cobra.Command {
 // run runs a command as the shell does.
 func run(t testing.TB, c *cobra.Command, stdin string, args ...string) (stdout, stderr string, code int, err error) {
 	t.Helper()
+	return runFor(t, 20*time.Second, c, stdin, args...)
+}
+
+func runFor(t testing.TB, patience time.Duration, c *cobra.Command, stdin string, args ...string) (stdout, stderr string, code int, err error) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	c.SetIn(strings.NewReader(stdin))
 	c.SetOut(&out)
 	c.SetErr(&errs)
 	c.SetArgs(args)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err = c.ExecuteContext(ctx)
 	return out.String(), errs.String(), cli.ExitCode(err), err

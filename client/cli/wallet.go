@@ -29,10 +29,13 @@ type begunError struct{ error }
 
 func (e *begunError) Unwrap() error { return e.error }
 
-// begun marks err if it leaves open what became of an order.
-func begun(err error) error {
-	switch client.CodeOf(err) {
-	case client.CodeBank, client.CodeRelay, credits.CodePending:
+// begun marks an error that leaves open what became of an order: there are more
+// than the before that were open already.
+func begun(c *client.Client, before int, err error) error {
+	if err == nil || c.Caught() != nil {
+		return err
+	}
+	if c.Begun() > before || client.CodeOf(err) == credits.CodePending {
 		return &begunError{fmt.Errorf("%w. It is begun and written down, and nothing of it is lost: sotto wallet top goes on with it", err)}
 	}
 	return err
@@ -282,8 +285,9 @@ func (e *env) buy(cmd *cobra.Command, units uint64, class uint8) error {
 		return err
 	}
 	defer c.Close()
+	before := c.Begun()
 	if err := c.Buy(cmd.Context(), wire.TokenCoin, 0, slices.Repeat([]uint8{class}, int(n))); err != nil {
-		return begun(err)
+		return begun(c, before, err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "bought     %d coins of %d units, %d units in all\n", n, uint64(1)<<class, n<<class)
 	return showMoney(cmd.Context(), cmd.OutOrStdout(), c, false, nil)
@@ -311,7 +315,7 @@ func (e *env) top(cmd *cobra.Command, asJSON bool) error {
 		return err
 	}
 	defer c.Close()
-	err = begun(c.Top(cmd.Context()))
+	err = begun(c, 0, c.Top(cmd.Context()))
 	return errors.Join(err, showMoney(cmd.Context(), cmd.OutOrStdout(), c, asJSON, nil), c.Caught())
 }
 
@@ -351,12 +355,13 @@ be yours. What they were change of is not. Redeem seldom, and round amounts.
 				return err
 			}
 			defer c.Close()
+			before := c.Begun()
 			got, err := c.Redeem(cmd.Context(), class, int(units>>class))
 			if got > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "redeemed   %d units\n", got)
 			}
 			if err != nil {
-				return begun(err)
+				return begun(c, before, err)
 			}
 			return showMoney(cmd.Context(), cmd.OutOrStdout(), c, false, nil)
 		},

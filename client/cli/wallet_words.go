@@ -225,6 +225,7 @@ func (p *purse) restore(cmd *cobra.Command, cfg client.Config, seed redact.Secre
 		return err
 	}
 	defer done()
+	fmt.Fprintf(info, "looking through %d keysets; each takes the arithmetic of some 65,000 blanks\n", len(spendable(sets, epoch)))
 	w, found, err := wallet.Restore(p.dir, seed, sets, epoch, from)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@
 package proxy_test
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/sotto-project/sotto/client"
 	"github.com/sotto-project/sotto/client/internal/clienttest"
 	"github.com/sotto-project/sotto/client/proxy"
+	"github.com/sotto-project/sotto/credits/wallet"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/ohttp/bhttp"
 )
@@ -417,5 +419,44 @@ func TestAttestAndPeers(t *testing.T) {
 	w.Cross()
 	if status, body, _ := ask(p.Control(), "GET", "/peers", "", "text/plain"); status != 502 || !strings.Contains(body, "refuses "+id[:8]) {
 		t.Errorf("a refused peer: %d %s", status, body)
+	}
+}
+
+// TestWalletAtTheControlPort: what is in the wallet is said on the control port
+// only, and without a wallet nothing is.
+func TestWalletAtTheControlPort(t *testing.T) {
+	w := clienttest.Start(t, 1)
+	get := func(p *proxy.Proxy, h http.Handler, accept string) (int, string, string) {
+		r := httptest.NewRequest(http.MethodGet, "/wallet", nil)
+		r.Host = "127.0.0.1:8484"
+		r.Header.Set("Accept", accept)
+		return do(t, h, r)
+	}
+	p := newProxy(t, w, nil)
+	if status, _, code := get(p, p.Control(), ""); status != http.StatusNotFound || code != client.CodePayment {
+		t.Errorf("%d %s", status, code)
+	}
+	seed, err := wallet.NewSeed(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	purse, err := wallet.Create(t.TempDir()+"/w", seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer purse.Close()
+	p = newProxy(t, w, func(c *proxy.Config) {
+		c.Client = w.Client(func(c *client.Config) { c.Payments = &client.Payments{Wallet: purse} })
+	})
+	status, body, _ := get(p, p.Control(), "")
+	var m client.Money
+	if err := json.Unmarshal([]byte(body), &m); err != nil || status != http.StatusOK || m.Epoch == 0 || m.Balance != 0 || m.Caught != nil {
+		t.Errorf("%d %q %v", status, body, err)
+	}
+	if status, body, _ := get(p, p.Control(), "text/plain"); status != http.StatusOK || !strings.Contains(body, "balance    0 units") {
+		t.Errorf("%d %q", status, body)
+	}
+	if status, _, _ := get(p, p.Handler(), ""); status != http.StatusNotFound {
+		t.Errorf("at the port of applications: %d", status)
 	}
 }

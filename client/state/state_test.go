@@ -356,6 +356,35 @@ func TestTwoProcesses(t *testing.T) {
 }
 
 // TestEvidence: kept once, never overwritten, a bounded number.
+// TestWriterThatStoodStill: AT-47: one that stopped between looking and writing may
+// find its number free again, because others have used it and gone on, and must not
+// believe that what it wrote there is the memory.
+func TestWriterThatStoodStill(t *testing.T) {
+	s, dir := newSigner(t), t.TempDir()
+	d, other := New(dir, s.trust), New(dir, s.trust)
+	old, err := d.Store(nil, s.point(t, 5, 0), epoch(4), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := d.disk.create
+	d.disk.create = func(path string, data []byte, perm fs.FileMode) error {
+		d.disk.create = create
+		at := old
+		for size := uint64(6); size < 9; size++ { // the last two stay, above our number
+			if at, err = other.Store(at, s.point(t, size, 0), epoch(size-1), noon); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return create(path, data, perm)
+	}
+	if m, err := d.Store(old, s.point(t, 7, 0), epoch(6), noon); !errors.Is(err, ErrChanged) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if m, err := other.Load(); err != nil || m.Point.Size != 8 {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 func TestEvidence(t *testing.T) {
 	s := newSigner(t)
 	d := New(t.TempDir(), s.trust)

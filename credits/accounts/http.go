@@ -29,6 +29,7 @@ func (b *Bank) publicTable() []route {
 		{"GET /v1/account", b.user(b.account)},
 		{"POST /v1/issue", b.user(b.issue)},
 		{"GET /v1/issued/{keyset}", b.user(b.issued)},
+		{"GET /v1/crowd/{keyset}", b.user(b.crowd)},
 		{"POST /v1/redeem", b.user(b.redeem)},
 		{"GET /v1/history", b.user(b.history)},
 		{"POST /v1/topup", b.topup}, // authenticated by the provider's signature
@@ -115,6 +116,18 @@ func (b *Bank) issued(w http.ResponseWriter, r *http.Request, a api.Account) err
 		return err
 	}
 	return b.bytes(w, out)
+}
+
+func (b *Bank) crowd(w http.ResponseWriter, r *http.Request, _ api.Account) error {
+	var id api.ID
+	if id.UnmarshalText([]byte(r.PathValue("keyset"))) != nil || noQuery(r) != nil {
+		return errRequest
+	}
+	c, err := b.engine.Crowd(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return b.answer(w, c)
 }
 
 func (b *Bank) redeem(w http.ResponseWriter, r *http.Request, a api.Account) error {

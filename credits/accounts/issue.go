@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 
 	"github.com/sotto-project/sotto/credits"
@@ -83,6 +84,9 @@ func (e *Engine) Issue(ctx context.Context, a api.Account, r *api.IssueRequest) 
 		}
 		number, err := book(tx, a, v.Epoch, move{kind: api.KindIssue, units: units, request: &r.Request})
 		if err != nil {
+			return err
+		}
+		if err := sell(tx, v.Epoch, set, r); err != nil {
 			return err
 		}
 		return remember(tx, a, r.Request, number, digest, r.Keyset[:], v.Epoch, len(r.Tokens), set.SpendLast, answer)
@@ -237,6 +241,48 @@ func (e *Engine) Issued(ctx context.Context, a api.Account, keyset api.ID, after
 		return nil, storeError(err)
 	}
 	return json.Marshal(p)
+}
+
+// sell counts what was sold to everybody together.
+func sell(tx *sql.Tx, epoch uint64, set *credits.Keyset, r *api.IssueRequest) error {
+	n := map[uint8]int{}
+	for _, t := range r.Tokens {
+		n[t.Exponent]++
+	}
+	for _, exponent := range slices.Sorted(maps.Keys(n)) {
+		_, err := tx.Exec("INSERT INTO sold VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens",
+			r.Keyset[:], exponent, epoch, n[exponent], set.SpendLast)
+		if err != nil {
+			return storeError(err)
+		}
+	}
+	return nil
+}
+
+// Crowd says how many tokens of a keyset were sold to everybody together before
+// this epoch, each number rounded down to a power of two: two looks do not show
+// what somebody bought between them.
+func (e *Engine) Crowd(ctx context.Context, keyset api.ID) (*api.Crowd, error) {
+	v, err := e.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := e.store.read.QueryContext(ctx,
+		"SELECT exponent, sum(tokens) FROM sold WHERE keyset = ? AND epoch < ? GROUP BY exponent ORDER BY exponent", keyset[:], v.Epoch)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	defer rows.Close()
+	c := &api.Crowd{Keyset: keyset, Epoch: v.Epoch, Sold: []api.Sold{}}
+	for rows.Next() {
+		var s api.Sold
+		if err := rows.Scan(&s.Exponent, &s.Tokens); err != nil {
+			return nil, storeError(err)
+		}
+		s.Tokens = 1 << (bits.Len64(s.Tokens) - 1)
+		c.Sold = append(c.Sold, s)
+	}
+	return c, storeError(rows.Err())
 }
 
 // Redeem puts the value of vouchers on an account: all of them or none, each

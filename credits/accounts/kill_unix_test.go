@@ -256,7 +256,7 @@ func TestConservation(t *testing.T) {
 		var past []done
 		n := 4000
 		if testing.Short() {
-			n = 400
+			n = 200
 		}
 		epoch := uint64(10)
 		for i := range n {

@@ -83,6 +83,14 @@ CREATE TABLE vouchers (
 	coin BLOB PRIMARY KEY CHECK (length(coin) = 32),
 	last INTEGER NOT NULL      -- kept as long as the voucher would be taken
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE sold (
+	keyset   BLOB NOT NULL,
+	exponent INTEGER NOT NULL,
+	epoch    INTEGER NOT NULL,
+	tokens   INTEGER NOT NULL,   -- to everybody together
+	last     INTEGER NOT NULL,
+	PRIMARY KEY (keyset, exponent, epoch)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE admin_log (
 	number INTEGER PRIMARY KEY,
 	entry  TEXT NOT NULL,
@@ -247,7 +255,7 @@ func (s *Store) serve(ctx context.Context, epoch uint64) error {
 // whose last epoch is over, and the vouchers of those. History stays.
 func (s *Store) prune(ctx context.Context, epoch uint64) error {
 	return s.update(ctx, func(tx *sql.Tx) error {
-		for _, q := range []string{"DELETE FROM requests WHERE last < ?", "DELETE FROM vouchers WHERE last < ?", "DELETE FROM keys WHERE until < ?"} {
+		for _, q := range []string{"DELETE FROM requests WHERE last < ?", "DELETE FROM vouchers WHERE last < ?", "DELETE FROM sold WHERE last < ?", "DELETE FROM keys WHERE until < ?"} {
 			if _, err := tx.Exec(q, epoch); err != nil {
 				return storeError(err)
 			}

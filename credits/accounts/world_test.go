@@ -61,9 +61,23 @@ func (w *world) walk(epoch uint64) {
 }
 
 // Sold in epochs 10 to 19, spent until 29.
-func mintAll(t testing.TB, dir string) (keys map[uint8]*issue.Keys, set *credits.Set) {
+func mintAll(t testing.TB, dir string) (map[uint8]*issue.Keys, *credits.Set) {
 	t.Helper()
-	keys = map[uint8]*issue.Keys{}
+	m := minted()
+	for _, k := range m.keys {
+		if err := issue.CreateFile(filepath.Join(dir, fmt.Sprintf("%d%s", k.Keyset().Type, issue.KeySuffix)), k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m.keys, m.set
+}
+
+// minted makes keys once for all tests.
+var minted = sync.OnceValue(func() (m struct {
+	keys map[uint8]*issue.Keys
+	set  *credits.Set
+}) {
+	m.keys = map[uint8]*issue.Keys{}
 	var sets []*credits.Keyset
 	for _, k := range []credits.Keyset{
 		{Type: wire.TokenCoin}, {Type: wire.TokenVoucher}, {Type: wire.TokenPass, Name: "free"}, {Type: wire.TokenEntitlement, Tier: 3, Name: "large"},
@@ -73,24 +87,12 @@ func mintAll(t testing.TB, dir string) (keys map[uint8]*issue.Keys, set *credits
 		if k.Type == wire.TokenEntitlement {
 			exponents = []uint8{0}
 		}
-		x, err := issue.Generate(rand.Reader, k, exponents)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := issue.CreateFile(filepath.Join(dir, fmt.Sprintf("%d%s", k.Type, issue.KeySuffix)), x); err != nil {
-			t.Fatal(err)
-		}
-		keys[k.Type], sets = x, append(sets, x.Keyset())
+		x := must(issue.Generate(rand.Reader, k, exponents))
+		m.keys[k.Type], sets = x, append(sets, x.Keyset())
 	}
-	list, err := credits.ParseList(credits.AppendList(nil, sets))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if set, err = credits.NewSet(list); err != nil {
-		t.Fatal(err)
-	}
-	return keys, set
-}
+	m.set = must(credits.NewSet(must(credits.ParseList(credits.AppendList(nil, sets)))))
+	return m
+})
 
 // A world is a bank with play money and whoever asks it.
 type world struct {
@@ -345,3 +347,5 @@ func metricsOf(t *testing.T, b *accounts.Bank) []byte {
 	}
 	return rec.Body.Bytes()
 }
+
+func jsonBytes(v any) ([]byte, error) { return json.Marshal(v) }

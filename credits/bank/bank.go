@@ -175,8 +175,12 @@ func (b *Bank) follow(ctx context.Context) {
 // requests have the processors first.
 func (b *Bank) tidy(ctx context.Context) {
 	every(ctx, b.config.Poll, func() bool {
-		n, more, err := b.engine.Expire(ctx, expireBatch)
-		b.meters.expired.Add(float64(n))
+		more, err := true, error(nil)
+		for i := 0; i < expireBatches && more && err == nil && ctx.Err() == nil; i++ {
+			var n int
+			n, more, err = b.engine.Expire(ctx, expireBatch)
+			b.meters.expired.Add(float64(n))
+		}
 		if err == nil && !more {
 			err = b.engine.Drop(ctx)
 		}
@@ -187,8 +191,12 @@ func (b *Bank) tidy(ctx context.Context) {
 	})
 }
 
-// expireBatch is how many holds are ended at once.
-const expireBatch = 64
+// expireBatch is how many holds are ended at once, expireBatches how many such
+// batches before the bank looks up.
+const (
+	expireBatch   = 64
+	expireBatches = 100
+)
 
 // Poll looks at the publisher and at the directory of keys once. What it knows
 // already it keeps, whatever fails.
@@ -202,6 +210,9 @@ func (b *Bank) Poll(ctx context.Context) error {
 			epochs = append(epochs, k.epoch)
 		}
 		why := b.engine.Follow(ctx, epochs...)
+		for _, id := range b.engine.Missing() {
+			why = errors.Join(why, fmt.Errorf("bank: the keys of keyset %x are not at hand: its tokens are refused", id[:8]))
+		}
 		b.reason.set("")
 		if why != nil {
 			b.reason.set(why.Error())

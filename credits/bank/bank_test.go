@@ -437,6 +437,32 @@ func TestGeneration(t *testing.T) {
 	})
 }
 
+// TestMissingKeys: a statement lists a keyset whose keys this bank has not; it
+// says so, and refuses what it could not settle.
+func TestMissingKeys(t *testing.T) {
+	p := newPort(t, nil)
+	files := must(filepath.Glob(filepath.Join(p.conf.Keys, "0*")))
+	if err := os.Rename(files[0], p.conf.Keys+"/aside"); err != nil {
+		t.Fatal(err)
+	}
+	p.pub.publish(p.w.Statement(1))
+	p.start()
+	for h := p.wait("ready", 1); !strings.Contains(h.Reason, "not at hand"); {
+		h = p.wait("ready", 1)
+	}
+	r := p.w.Request(1)
+	p.refused("router.sotto", "POST", "/v1/hold", r.Hold(0), 503, "starting")
+	if err := os.Rename(p.conf.Keys+"/aside", files[0]); err != nil {
+		t.Fatal(err)
+	}
+	for h := p.wait("ready", 1); h.Reason != ""; {
+		h = p.wait("ready", 1)
+	}
+	if status, b := p.ask("router.sotto", "POST", "/v1/hold", r.Hold(0)); status != 200 {
+		t.Errorf("%s", b)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	p := newPort(t, nil)
 	if err := p.conf.Validate(); err != nil {

@@ -55,22 +55,38 @@ type Blank struct {
 // index that was sent once is never sent again, used or not: two requests with
 // one blank would be seen to be one person's.
 func At(seed redact.Secret, keyset [32]byte, generation uint32, index uint64) (*Blank, error) {
-	if len(seed.Bytes()) != SeedSize {
-		return nil, ErrBlinding
-	}
-	b := &Blank{Keyset: keyset, Nonce: Nonce(seed, keyset, generation, index)}
-	wide := derive(seed, blindLabel, keyset, generation, index)
-	b.blind = group.Ristretto255.HashToScalar(wide, []byte(scalarDST))
-	clear(wide)
-	if b.blind.IsZero() || b.blind.IsEqual(group.Ristretto255.NewScalar().SetUint64(1)) {
-		return nil, ErrBlinding
-	}
-	_, elements, err := reblind([]*Blank{b})
+	list, err := Range(seed, keyset, generation, index, 1)
 	if err != nil {
 		return nil, err
 	}
-	b.Element = elements[0]
-	return b, nil
+	return list[0], nil
+}
+
+// Range returns the blanks of n indexes in a row.
+func Range(seed redact.Secret, keyset [32]byte, generation uint32, first uint64, n int) ([]*Blank, error) {
+	if len(seed.Bytes()) != SeedSize || n < 1 {
+		return nil, ErrBlinding
+	}
+	list := make([]*Blank, n)
+	for i := range list {
+		index := first + uint64(i)
+		b := &Blank{Keyset: keyset, Nonce: Nonce(seed, keyset, generation, index)}
+		wide := derive(seed, blindLabel, keyset, generation, index)
+		b.blind = group.Ristretto255.HashToScalar(wide, []byte(scalarDST))
+		clear(wide)
+		if b.blind.IsZero() || b.blind.IsEqual(group.Ristretto255.NewScalar().SetUint64(1)) {
+			return nil, ErrBlinding
+		}
+		list[i] = b
+	}
+	_, elements, err := reblind(list)
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range list {
+		b.Element = elements[i]
+	}
+	return list, nil
 }
 
 // Nonce is the nonce of an index, without the arithmetic of [At].

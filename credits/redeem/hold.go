@@ -17,6 +17,10 @@ import (
 // MaxAsk is the longest body of a hold or a turn, in bytes.
 const MaxAsk = wire.RoutingBlockSize + 2 + statement.MaxRecordSize + hpke.CommonSize + 1 + wire.MaxCandidates*32 + 4096
 
+// maxCoins is how many blanks change is written on at most: one for each bit of
+// 63 parts. The others are there to make eight of them.
+const maxCoins = 6
+
 // candidate is who shall have the ticket: a node that the client named.
 type candidate struct {
 	record  []byte
@@ -153,6 +157,9 @@ func (b *Bank) judge(ctx context.Context, e *Epoch, h *hold, s *wire.Spend, hash
 		return nil, 0, refuse(credits.CodeClass, "no such denomination")
 	}
 	keys, ok := b.c.Keys(s.Keyset)
+	if ok && h.keyset != [32]byte{} {
+		_, ok = b.c.Keys(h.keyset) // without them it could never be settled
+	}
 	if !ok {
 		return nil, 0, refuse(codeStarting, "the keys of a keyset in use are not at hand")
 	}
@@ -174,7 +181,7 @@ func (b *Bank) judge(ctx context.Context, e *Epoch, h *hold, s *wire.Spend, hash
 		}
 		// Whoever has the coin says where its change goes; a blank that is none
 		// could never be settled.
-		for i := range h.blanks {
+		for i := range maxCoins {
 			if h.keyset != [32]byte{} && !credits.Canonical(h.blanks[i]) {
 				return refuse(CodeRouting, "a blank that is no element")
 			}

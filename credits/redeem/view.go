@@ -178,6 +178,21 @@ func (b *Bank) enter(ctx context.Context, v *view) error {
 	return nil
 }
 
+// Missing lists the keysets of the newest statement whose keys are not at hand:
+// their tokens are refused with `starting`.
+func (b *Bank) Missing() (out [][32]byte) {
+	v := b.view.Load()
+	if v.now == nil {
+		return nil
+	}
+	for _, k := range v.now.set.All() {
+		if _, ok := b.c.Keys(k.ID()); !ok {
+			out = append(out, k.ID())
+		}
+	}
+	return out
+}
+
 // untils are the parts of the database that v's keysets need.
 func (v *view) untils() []uint64 {
 	var out []uint64

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/internal/durable"
+	"github.com/sotto-project/sotto/internal/redact"
 	"github.com/sotto-project/sotto/internal/wire"
 )
 
@@ -528,5 +530,88 @@ func TestFolder(t *testing.T) {
 	os.Chmod(open, 0o755)
 	if _, err := Create(open, testSeed); err == nil {
 		t.Error("made in a folder that everybody reads")
+	}
+}
+
+// gate holds every write back until it is opened.
+type gate struct {
+	journal
+	queued chan bool
+	open   chan bool
+}
+
+type gated struct {
+	waiter
+	open chan bool
+}
+
+func (g gated) Wait() error { <-g.open; return g.waiter.Wait() }
+
+func (g *gate) Add(r []byte) waiter {
+	c := g.journal.Add(r)
+	g.queued <- true
+	return gated{c, g.open}
+}
+
+// Payments that come while the disk is busy wait for it together, not for each
+// other: if one held the wallet while it waits, this would not end.
+func TestPaymentsShareAWrite(t *testing.T) {
+	m := newMint(t, coins1)
+	w := prompt(t)
+	const n = 16
+	buy(t, w, m, 1, wire.TokenCoin, 0, slices.Repeat([]uint8{10}, n)...)
+	sets := m.sets()
+	g := &gate{w.journal, make(chan bool, n), make(chan bool)}
+	w.journal = g
+	done := make(chan error, n)
+	for i := range n {
+		go func() {
+			_, err := w.Pay(Payment{Epoch: 1, HeaderHash: header(i), Class: 10, Sets: sets})
+			done <- err
+		}()
+	}
+	for range n {
+		<-g.queued
+	}
+	select {
+	case err := <-done:
+		t.Errorf("a spend before its write: %v", err)
+	default:
+	}
+	close(g.open)
+	for range n {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestNothingSecretIsPrinted(t *testing.T) {
+	m := newMint(t, coins1)
+	seed := []byte("canary-canary-canary-canary-32-b")
+	w, err := Create(t.TempDir()+"/w", redact.New(seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	buy(t, w, m, 1, wire.TokenCoin, 0, 10, 6)
+	var outputs [][]byte
+	for _, k := range w.state.tokens {
+		outputs = append(outputs, k.output.Bytes())
+	}
+	_, missing := w.Pay(Payment{Epoch: 1, HeaderHash: header(1), Class: 13, Sets: m.sets()})
+	var b bytes.Buffer
+	for _, v := range []any{w, *w.state, w.Status(1, nil), w.History(), w.Owed(), missing, w.state.snapshot(), everyRecord()} {
+		fmt.Fprintf(&b, "%v %+v %#v %s\n", v, v, v, v)
+	}
+	for _, k := range w.state.tokens {
+		fmt.Fprintf(&b, "%v %+v %#v %v\n", *k, *k, *k, w.coin(k))
+	}
+	for _, secret := range append(outputs, seed) {
+		for _, form := range []string{string(secret), fmt.Sprintf("%x", secret[:8]), strings.Trim(fmt.Sprint(secret[:8]), "[]")} {
+			if strings.Contains(b.String(), form) {
+				t.Errorf("printed %q", form)
+			}
+		}
 	}
 }

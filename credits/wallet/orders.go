@@ -112,7 +112,8 @@ func wants(set *credits.Keyset, exponents []uint8, most int) ([]want, error) {
 type Pick struct{ ref ref }
 
 // Swap begins a swap of tokens that a [Plan] picked for new ones of a type, coins
-// or vouchers, of the exponents given. Both sides are worth the same.
+// or vouchers, of the exponents given. What the tokens are worth more than
+// vouchers comes back as coins; for coins both sides are worth the same.
 func (w *Wallet) Swap(sets *credits.Set, epoch uint64, tokenType uint8, picks []Pick, exponents []uint8) (*Swap, error) {
 	sale, ok := selling(sets, tokenType, 0, epoch)
 	if !ok || tokenType != wire.TokenCoin && tokenType != wire.TokenVoucher {
@@ -124,26 +125,48 @@ func (w *Wallet) Swap(sets *credits.Set, epoch uint64, tokenType uint8, picks []
 	}
 	o := &orderRecord{what: orderSwap, epoch: epoch, wanted: wanted}
 	err = w.begin(o, func() ([]*credits.Keyset, error) {
-		var units uint64
-		for _, p := range picks {
-			t, ok := w.state.free(p.ref)
-			if !ok || slices.Contains(o.paid, p.ref) {
-				return nil, orderError(credits.CodeAbsent, "a coin that is not there any more")
-			}
-			if k, ok := sets.Spendable(t.keyset, epoch); !ok || k.Type != wire.TokenCoin {
-				return nil, orderError(credits.CodeEpoch, "a coin that cannot be spent in this epoch")
-			}
-			o.paid, units = append(o.paid, p.ref), units+t.units()
+		units, err := w.collect(o, sets, picks)
+		if err != nil {
+			return nil, err
 		}
-		if len(picks) == 0 || len(picks) > credits.MaxSwap || units != credits.Units(exponents) {
-			return nil, orderError(credits.CodeClass, fmt.Sprintf("coins of %d units for %d", units, credits.Units(exponents)))
+		need := credits.Units(exponents)
+		if units == need {
+			return []*credits.Keyset{sale}, nil
 		}
-		return []*credits.Keyset{sale}, nil
+		coins, ok := sets.Selling(wire.TokenCoin, 0, epoch)
+		if units < need || tokenType == wire.TokenCoin || !ok {
+			return nil, orderError(credits.CodeClass, fmt.Sprintf("coins of %d units for %d", units, need))
+		}
+		rest, err := wants(coins, credits.Split(units-need), credits.MaxSwap-len(wanted))
+		if err != nil {
+			return nil, err
+		}
+		o.wanted = append(o.wanted, rest...)
+		return []*credits.Keyset{sale, coins}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return w.swap(o.id, epoch)
+}
+
+// collect puts coins into an order, and returns what they are worth. The caller
+// holds mu.
+func (w *Wallet) collect(o *orderRecord, sets *credits.Set, picks []Pick) (units uint64, err error) {
+	if len(picks) == 0 || len(picks) > credits.MaxSwap {
+		return 0, orderError(credits.CodeClass, fmt.Sprintf("1 to %d coins at once", credits.MaxSwap))
+	}
+	for _, p := range picks {
+		t, ok := w.state.free(p.ref)
+		if !ok || slices.Contains(o.paid, p.ref) {
+			return 0, orderError(credits.CodeAbsent, "a coin that is not there any more")
+		}
+		if k, ok := sets.Spendable(t.keyset, o.epoch); !ok || k.Type != wire.TokenCoin {
+			return 0, orderError(credits.CodeEpoch, "a coin that cannot be spent in this epoch")
+		}
+		o.paid, units = append(o.paid, p.ref), units+t.units()
+	}
+	return units, nil
 }
 
 func selling(sets *credits.Set, tokenType, tier uint8, epoch uint64) (*credits.Keyset, bool) {

@@ -186,7 +186,7 @@ func TestRefusalThatIsALie(t *testing.T) {
 		t.Fatal(err)
 	}
 	w = reopen(t, w)
-	if codes := swapAll(t, w, m, 1); !slices.Equal(codes, []string{credits.CodeSpent}) {
+	if codes := swapAll(t, w, m, 2); !slices.Equal(codes, []string{credits.CodeSpent}) {
 		t.Errorf("%v", codes)
 	}
 	if n, err := w.Find(1, m.sources(nil)); err != nil || n != 1 {
@@ -493,6 +493,150 @@ func TestExport(t *testing.T) {
 	for _, a := range next.Blanks {
 		if slices.Contains(s.Blanks[:], a) {
 			t.Error("a blank was sent twice")
+		}
+	}
+}
+
+// Burned blanks never push what comes later out of a search.
+func TestPlanKeepsTheGap(t *testing.T) {
+	m := newMint(t, coins1)
+	w := newWallet(t)
+	if err := w.SetPolicy(Policy{Window: 24, Stock: map[uint8]int{10: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	id := m.keys[0].Keyset().ID()
+	refuse := func(epoch uint64) {
+		t.Helper()
+		b, err := w.Buy(m.sets(), epoch, wire.TokenCoin, 0, w.Plan(m.sets(), epoch).Buy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Refused(b.Request, credits.CodeFunds); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.Plan(m.sets(), epoch); len(p.Buy) != 0 || p.Short[10] != 2 {
+			t.Errorf("asked again in the epoch of a refusal: %+v", p)
+		}
+	}
+	refuse(1)
+	w = reopen(t, w)
+	refuse(2)
+	buy(t, w, m, 3, wire.TokenCoin, 0, 10, 10)
+	if n := w.state.unmarked(id); n != 0 {
+		t.Errorf("%d burned behind the last token", n)
+	}
+	w.state.next[id] += indexGap/2 + 1
+	p := w.Plan(m.sets(), 4)
+	if len(p.Swaps) != 1 || len(p.Swaps[0].Picks) != 1 || !slices.Equal(p.Swaps[0].Exponents, []uint8{10}) {
+		t.Fatalf("%+v", p)
+	}
+	if err := w.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen(t, w)
+	swapAll(t, w, m, 4)
+	if p := w.Plan(m.sets(), 4); len(p.Swaps) != 0 || w.state.unmarked(id) != 0 {
+		t.Errorf("%+v", p)
+	}
+	if st := w.Status(4, nil); st.Ready != 2<<10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A swap that the bank refuses for good is not tried for ever: each try burns
+// blanks.
+func TestPlanDoesNotInsist(t *testing.T) {
+	m := newMint(t, coins1)
+	w := prompt(t)
+	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
+	pay(t, w, m, 1, 1, 10)
+	if _, err := w.Absent(header(1), 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, epoch := range []uint64{3, 4} {
+		p := w.Plan(m.sets(), epoch).Swaps
+		if len(p) != 1 {
+			t.Fatalf("epoch %d: %+v", epoch, p)
+		}
+		s, err := w.Swap(m.sets(), epoch, wire.TokenCoin, p[0].Picks, p[0].Exponents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Refused(s.ID, credits.CodeSig); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.Plan(m.sets(), epoch).Swaps; len(p) != 0 {
+			t.Errorf("epoch %d, again: %+v", epoch, p)
+		}
+	}
+	if codes := swapAll(t, w, m, 5); len(codes) != 0 {
+		t.Errorf("%v", codes)
+	}
+	if st := w.Status(5, nil); st.Ready != 1<<10 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Vouchers of every number, from coins that do not make them exactly.
+func TestVouchersWithARest(t *testing.T) {
+	for _, c := range []struct {
+		coins    []uint8
+		exponent uint8
+		most     int
+		made     int // vouchers
+		rest     uint64
+	}{
+		{[]uint8{13}, 9, 1, 1, 1<<13 - 1<<9},
+		{[]uint8{13}, 9, 16, 16, 0},
+		{[]uint8{13}, 9, 64, 16, 0},
+		{[]uint8{13, 9}, 9, 1, 1, 0}, // the exact one is taken
+		{[]uint8{10, 8, 8, 7}, 9, 3, 3, 0},
+		{[]uint8{8, 7, 7, 6}, 9, 5, 1, 0},
+		{[]uint8{8, 7, 7}, 8, 1, 1, 0},
+		{[]uint8{8, 7, 7}, 8, 2, 2, 0},
+		{[]uint8{12, 8}, 9, 1, 1, 1<<12 + 1<<8 - 1<<9},
+		{[]uint8{8, 8, 8}, 9, 5, 1, 0},
+		{[]uint8{8}, 9, 5, 0, 0},
+		{[]uint8{8}, 8, 0, 0, 0},
+		{[]uint8{13}, 6, 63, 62, 1<<13 - 62<<6}, // 63 and two coins are 65
+		{slices.Repeat([]uint8{6}, 70), 6, 70, 64, 0},
+		{slices.Repeat([]uint8{6}, 70), 12, 1, 1, 0},
+		{slices.Repeat([]uint8{6}, 70), 13, 1, 0, 0},
+	} {
+		w, m := prompt(t), newMint(t, coins1, voucher)
+		buy(t, w, m, 1, wire.TokenCoin, 0, c.coins...)
+		before := w.Status(1, nil).Balance
+		p, ok := w.Vouchers(m.sets(), 1, c.exponent, c.most)
+		if ok != (c.made > 0) || len(p.Exponents) != c.made {
+			t.Errorf("%v: %+v", c, p)
+			continue
+		}
+		if !ok {
+			continue
+		}
+		s, err := w.Swap(m.sets(), 1, wire.TokenVoucher, p.Picks, p.Exponents)
+		if err != nil {
+			t.Fatalf("%v: %v", c, err)
+		}
+		minted, code := m.swap(s.Request)
+		if code != "" {
+			t.Fatalf("%v: %s", c, code)
+		}
+		if err := w.Swapped(s.ID, minted); err != nil {
+			t.Fatal(err)
+		}
+		st := w.Status(1, nil)
+		if st.Vouchers != uint64(c.made)<<c.exponent || st.Balance+st.Vouchers != before || st.Ready != st.Balance {
+			t.Errorf("%v: %+v", c, st)
+		}
+		var rest uint64
+		for _, x := range s.Request.Wanted {
+			if x.Type == wire.TokenCoin {
+				rest += 1 << x.Exponent
+			}
+		}
+		if rest != c.rest {
+			t.Errorf("%v: %d units came back as coins", c, rest)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package wallet
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -78,23 +79,19 @@ func (w *Wallet) Pay(p Payment) (wire.Spend, error) {
 	}
 	// The arithmetic is done while the disk writes.
 	s := wire.Spend{Tier: p.Tier}
-	var blanks error
+	var blanks [wire.Blanks / 2]error
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := range s.Blanks {
-			b, err := w.blank(ref{r.keyset, r.generation, r.first + uint64(i)})
-			if err != nil {
-				blanks = err
-				return
+	for k := range blanks {
+		wg.Go(func() {
+			list, err := blind.Range(w.seed, r.keyset, r.generation, r.first+uint64(2*k), 2)
+			if blanks[k] = err; err == nil {
+				s.Blanks[2*k], s.Blanks[2*k+1] = list[0].Element, list[1].Element
 			}
-			s.Blanks[i] = b.Element
-		}
-	})
+		})
+	}
 	err = w.wait(c)
 	wg.Wait()
-	if err == nil {
-		err = blanks
-	}
+	err = errors.Join(append(blanks[:], err)...)
 	if err != nil {
 		return wire.Spend{}, fmt.Errorf("wallet: pay: %w", err)
 	}

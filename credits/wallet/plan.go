@@ -51,6 +51,7 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 			short[class] = want - n
 		}
 	}
+	far := w.state.unmarked(sale.ID()) > indexGap/2
 	if s, filled := stock.swap(sale, short); len(s.Picks) > 0 {
 		plan.Swaps = append(plan.Swaps, s)
 		for class, n := range filled {
@@ -58,8 +59,16 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 				delete(short, class)
 			}
 		}
+	} else if far && stock.any != nil {
+		plan.Swaps = append(plan.Swaps, SwapPlan{[]Pick{{stock.any.ref}}, []uint8{stock.any.exponent}})
 	}
 	plan.Short = short
+	if w.refusedIn(orderSwap, epoch) {
+		plan.Swaps = nil
+	}
+	if far || w.refusedIn(orderBuy, epoch) {
+		return plan
+	}
 	for _, class := range slices.Backward(slices.Sorted(maps.Keys(short))) {
 		if _, ok := sale.Key(class); !ok {
 			continue
@@ -73,12 +82,24 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 	return plan
 }
 
+// refusedIn reports whether an order of a kind was refused in an epoch, for
+// another reason than that a coin is spent: that one has a cure.
+func (w *Wallet) refusedIn(what uint8, epoch uint64) bool {
+	for _, o := range w.state.orders {
+		if o.what == what && o.code != "" && o.code != credits.CodeSpent && o.epoch == epoch {
+			return true
+		}
+	}
+	return false
+}
+
 // A shelf is the coins of a stock by what is to be done with them.
 type shelf struct {
 	have     map[uint8]int // coins of a class that is kept, and those that are on their way
 	doubtful []*token
 	renew    []*token // must be swapped
 	loose    []*token // can be: of no class that is kept, or more than are kept
+	any      *token   // that the bank has a key for, if there is one
 }
 
 // sort looks at every coin. The caller holds mu.
@@ -96,6 +117,9 @@ func (w *Wallet) sort(sets *credits.Set, sale *credits.Keyset, epoch uint64) *sh
 		k, ok := sets.Spendable(t.keyset, epoch)
 		if !ok || k.Type != wire.TokenCoin || t.held {
 			continue
+		}
+		if _, sold := sale.Key(t.exponent); sold && t.state != stateDoubtful && s.any == nil {
+			s.any = t
 		}
 		switch {
 		case t.state == stateDoubtful:
@@ -165,12 +189,15 @@ func split(sale *credits.Keyset, units uint64, short map[uint8]int) (exponents [
 }
 
 // Vouchers plans the swap of coins into vouchers of a fixed value, for
-// redeeming: as many vouchers of 2^exponent units as coins make exactly, most and
-// 64 of either at most. It reports whether there is anything to swap.
+// redeeming: as many vouchers of 2^exponent units as there are coins for, most and
+// 64 at most. Coins that make them exactly are preferred; what others are worth
+// more comes back as coins. It reports whether there is anything to swap.
 func (w *Wallet) Vouchers(sets *credits.Set, epoch uint64, exponent uint8, most int) (SwapPlan, bool) {
-	if k, ok := selling(sets, wire.TokenVoucher, 0, epoch); !ok {
+	k, ok := selling(sets, wire.TokenVoucher, 0, epoch)
+	if !ok || most < 1 {
 		return SwapPlan{}, false
-	} else if _, ok := k.Key(exponent); !ok {
+	}
+	if _, ok := k.Key(exponent); !ok {
 		return SwapPlan{}, false
 	}
 	w.mu.Lock()
@@ -178,7 +205,7 @@ func (w *Wallet) Vouchers(sets *credits.Set, epoch uint64, exponent uint8, most 
 	var pool []*token
 	for _, r := range slices.SortedFunc(maps.Keys(w.state.tokens), compareRefs) {
 		t := w.state.tokens[r]
-		if k, ok := sets.Spendable(t.keyset, epoch); ok && k.Type == wire.TokenCoin && !t.held && t.state != stateDoubtful && t.exponent <= exponent+6 {
+		if k, ok := sets.Spendable(t.keyset, epoch); ok && k.Type == wire.TokenCoin && !t.held && t.state != stateDoubtful {
 			pool = append(pool, t)
 		}
 	}
@@ -186,15 +213,53 @@ func (w *Wallet) Vouchers(sets *credits.Set, epoch uint64, exponent uint8, most 
 	// Powers of two, largest first: whenever the sum is a multiple of the voucher
 	// it is one that the coins so far make exactly.
 	var plan, best SwapPlan
+	var larger *token // the smallest coin that was too large
 	var units uint64
+	target := uint64(min(most, credits.MaxSwap)) << exponent
 	for _, t := range pool {
-		if len(plan.Picks) == credits.MaxSwap || units+t.units() > uint64(min(most, credits.MaxSwap))<<exponent {
+		switch {
+		case units+t.units() > target:
+			larger = t
+			continue
+		case len(plan.Picks) == credits.MaxSwap:
 			continue
 		}
 		plan.Picks, units = append(plan.Picks, Pick{t.ref}), units+t.units()
 		if units%(1<<exponent) == 0 {
-			best = SwapPlan{Picks: slices.Clone(plan.Picks), Exponents: slices.Repeat([]uint8{exponent}, int(units>>exponent))}
+			best = vouchers(plan.Picks, exponent, units)
+		}
+	}
+	if len(best.Exponents) == min(most, credits.MaxSwap) {
+		return best, true
+	}
+	if larger != nil && len(plan.Picks) < credits.MaxSwap {
+		// With it the target is there: nothing below it is left out but what was
+		// too large itself.
+		plan.Picks, units = append(plan.Picks, Pick{larger.ref}), units+larger.units()
+	}
+	for n := min(units, target) >> exponent; n > uint64(len(best.Exponents)); n-- {
+		if rest := w.restOf(sets, epoch, units-n<<exponent); rest >= 0 && int(n)+rest <= credits.MaxSwap {
+			return vouchers(plan.Picks, exponent, n<<exponent), true
 		}
 	}
 	return best, len(best.Picks) > 0
+}
+
+func vouchers(picks []Pick, exponent uint8, units uint64) SwapPlan {
+	return SwapPlan{Picks: slices.Clone(picks), Exponents: slices.Repeat([]uint8{exponent}, int(units>>exponent))}
+}
+
+// restOf is in how many coins that are on sale units come back; -1: in none.
+func (w *Wallet) restOf(sets *credits.Set, epoch, units uint64) int {
+	coins, ok := sets.Selling(wire.TokenCoin, 0, epoch)
+	if !ok {
+		return -1
+	}
+	rest := credits.Split(units)
+	for _, e := range rest {
+		if _, ok := coins.Key(e); !ok {
+			return -1
+		}
+	}
+	return len(rest)
 }

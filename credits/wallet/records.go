@@ -121,10 +121,11 @@ type (
 		hash [32]byte
 		closed
 	}
-	// nextRecord sets the next free index of a keyset (snapshots).
+	// nextRecord sets the next free index of a keyset, and one more than the
+	// highest that came to a token (snapshots).
 	nextRecord struct {
-		keyset [32]byte
-		index  uint64
+		keyset      [32]byte
+		index, made uint64
 	}
 	// spentRecord sets what was spent in an epoch (snapshots).
 	spentRecord struct{ epoch, units uint64 }
@@ -444,8 +445,9 @@ func (x *closedRecord) read(r *reader) {
 func (x nextRecord) write(w *cryptobyte.Builder) {
 	w.AddBytes(x.keyset[:])
 	w.AddUint64(x.index)
+	w.AddUint64(x.made)
 }
-func (x *nextRecord) read(r *reader) { x.keyset, x.index = r.id(), r.u64() }
+func (x *nextRecord) read(r *reader) { x.keyset, x.index, x.made = r.id(), r.u64(), r.u64() }
 
 func (x spentRecord) write(w *cryptobyte.Builder) {
 	w.AddUint64(x.epoch)

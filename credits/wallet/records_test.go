@@ -28,7 +28,7 @@ func everyRecord() []record {
 		&doneRecord{header(4), 1, []ripe{{3, out}}},
 		&refusedRecord{header(4), "credit.spent"},
 		&closedRecord{header(2), closed{1, 2, 3, 4, 5}},
-		&nextRecord{header(3), 9},
+		&nextRecord{header(3), 9, 8},
 		&spentRecord{1, 2},
 		&eventRecord{Event{1, "spend", 2}},
 		&lostRecord{3},

@@ -107,7 +107,7 @@ func (s *search) restore(dir string, sets *credits.Set, epoch uint64, from Sourc
 	}
 	// A generation that burned blanks and left no token in a live table is not seen:
 	// the jump makes it unlikely that its indexes are sent again.
-	found.Generation = used + uint32(jump[0])%(generationJump+1)
+	found.Generation = max(used, 1) + uint32(jump[0])%(generationJump+1)
 	if err := state.apply(&generationRecord{found.Generation}); err != nil {
 		return nil, found, err
 	}
@@ -199,35 +199,39 @@ type coinOutput struct {
 // behind the last found index of every generation, and the generations behind
 // the last. It reports whether there are more than before.
 func (s *search) widen(k *credits.Keyset, names map[[32]byte]ref, limit, end map[uint32]uint64, generations uint32) (bool, error) {
-	var refs []ref
+	const chunk = 64
+	var parts []ref // each of chunk indexes, or fewer at the end of a gap
+	sizes := map[ref]int{}
 	for g := range generations + s.generations {
-		from, to := limit[g], end[g]+s.gap
-		for i := from; i < to; i++ {
-			refs = append(refs, ref{k.ID(), g, i})
+		to := end[g] + s.gap
+		for i := limit[g]; i < to; i += chunk {
+			r := ref{k.ID(), g, i}
+			parts, sizes[r] = append(parts, r), int(min(chunk, to-i))
 		}
-		limit[g] = max(from, to)
+		limit[g] = max(limit[g], to)
 	}
 	// The curve arithmetic of tens of thousands of blanks: on all processors.
-	part := (len(refs) + runtime.GOMAXPROCS(0) - 1) / max(1, runtime.GOMAXPROCS(0))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var failed error
-	for chunk := range slices.Chunk(refs, max(1, part)) {
+	room := make(chan bool, runtime.GOMAXPROCS(0))
+	for _, r := range parts {
+		room <- true
 		wg.Go(func() {
-			for _, r := range chunk {
-				b, err := blind.At(s.seed, r.keyset, r.generation, r.index)
-				mu.Lock()
-				if err != nil {
-					failed = err
-				} else {
-					names[credits.TableName(b.Element)] = r
-				}
-				mu.Unlock()
+			defer func() { <-room }()
+			list, err := blind.Range(s.seed, r.keyset, r.generation, r.index, sizes[r])
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = err
+			}
+			for i, b := range list {
+				names[credits.TableName(b.Element)] = ref{r.keyset, r.generation, r.index + uint64(i)}
 			}
 		})
 	}
 	wg.Wait()
-	return len(refs) > 0, failed
+	return len(parts) > 0, failed
 }
 
 // own returns which blanks a batch is of, if all of them are this wallet's.

@@ -230,7 +230,7 @@ func TestGap(t *testing.T) {
 			t.Fatal(err)
 		}
 		v.Close()
-		var highest uint32
+		highest := uint32(1)
 		for i, x := range c.at {
 			if i < c.found || c.found == len(c.at) {
 				highest = max(highest, uint32(x[0])+1)

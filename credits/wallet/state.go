@@ -91,6 +91,7 @@ type state struct {
 	generation uint32
 	sets       map[[32]byte]*credits.Keyset
 	next       map[[32]byte]uint64 // first index of the generation that is free, by keyset
+	made       map[[32]byte]uint64 // one more than the highest that came to a token
 	tokens     map[ref]*token
 	payments   map[[32]byte]*payment
 	orders     map[[32]byte]*order
@@ -102,7 +103,7 @@ type state struct {
 }
 
 func newState() *state {
-	return &state{sets: map[[32]byte]*credits.Keyset{}, next: map[[32]byte]uint64{}, tokens: map[ref]*token{}, payments: map[[32]byte]*payment{},
+	return &state{sets: map[[32]byte]*credits.Keyset{}, next: map[[32]byte]uint64{}, made: map[[32]byte]uint64{}, tokens: map[ref]*token{}, payments: map[[32]byte]*payment{},
 		orders: map[[32]byte]*order{}, closed: map[[32]byte]closed{}, spent: map[uint64]uint64{}}
 }
 
@@ -115,7 +116,7 @@ func (s *state) apply(r record) error {
 		if r.generation < s.generation {
 			return errState
 		}
-		s.generation, s.next = r.generation, map[[32]byte]uint64{}
+		s.generation, s.next, s.made = r.generation, map[[32]byte]uint64{}, map[[32]byte]uint64{}
 	case *keysetRecord:
 		k, err := credits.ParseKeyset(r.data)
 		if err != nil {
@@ -145,7 +146,7 @@ func (s *state) apply(r record) error {
 	case *closedRecord:
 		s.closed[r.hash] = r.closed
 	case *nextRecord:
-		s.next[r.keyset] = r.index
+		s.next[r.keyset], s.made[r.keyset] = r.index, r.made
 	case *spentRecord:
 		if s.spent[r.epoch] = r.units; r.units == 0 {
 			delete(s.spent, r.epoch)
@@ -188,6 +189,19 @@ func (s *state) burn(keyset [32]byte, generation uint32, first, n uint64) {
 	if generation == s.generation {
 		s.next[keyset] = max(s.next[keyset], first+n)
 	}
+}
+
+// mark notes that an index came to a token: a search for the wallet's tokens
+// goes on behind it.
+func (s *state) mark(r ref) {
+	if r.generation == s.generation {
+		s.made[r.keyset] = max(s.made[r.keyset], r.index+1)
+	}
+}
+
+// unmarked is how many indexes of a keyset were burned since one came to a token.
+func (s *state) unmarked(keyset [32]byte) uint64 {
+	return s.next[keyset] - min(s.next[keyset], s.made[keyset])
 }
 
 func (s *state) typeOf(keyset [32]byte) uint8 {
@@ -251,6 +265,7 @@ func (s *state) settled(r *settledRecord) error {
 	for i, c := range r.coins {
 		t := token{ref: ref{p.keyset, p.generation, p.first + uint64(i)}, exponent: c.exponent, output: c.output}
 		s.tokens[t.ref] = &t
+		s.mark(t.ref)
 	}
 	if p.pass == 0 {
 		s.unspend(p.epoch, back)
@@ -350,6 +365,7 @@ func (s *state) done(r *doneRecord) error {
 	for i, v := range o.wanted {
 		t := token{ref: ref{v.keyset, o.generation, v.index}, exponent: v.exponent, ripe: r.made[i].from, output: r.made[i].output}
 		s.tokens[t.ref] = &t
+		s.mark(t.ref)
 		if typ := s.typeOf(v.keyset); typ == wire.TokenCoin || typ == wire.TokenVoucher {
 			units += t.units()
 		}
@@ -438,6 +454,7 @@ func (s *state) expire(epoch uint64) {
 		if k.SpendLast < epoch && !used[id] {
 			delete(s.sets, id)
 			delete(s.next, id)
+			delete(s.made, id)
 		}
 	}
 }
@@ -479,7 +496,7 @@ func (s *state) snapshot() (list []record) {
 		list = append(list, &closedRecord{h, s.closed[h]})
 	}
 	for _, id := range sortedKeys(s.next) {
-		list = append(list, &nextRecord{id, s.next[id]})
+		list = append(list, &nextRecord{id, s.next[id], s.made[id]})
 	}
 	spent := maps.Clone(s.spent)
 	for _, p := range s.payments { // replaying a payment counts it, whether it still counts or not

@@ -63,8 +63,9 @@ type Wallet struct {
 	state   *state
 	journal journal
 	policy  Policy
-	compact int64 // size from which on the journal is replaced
-	err     error // a record could not be applied: nothing more is done
+	compact int64  // size from which on the journal is replaced
+	expired uint64 // newest epoch that was told to Expire
+	err     error  // a record could not be applied: nothing more is done
 }
 
 // journal is a [durable.Journal], for tests to have it fail.
@@ -281,7 +282,12 @@ func (w *Wallet) Expire(epoch uint64) error {
 		w.mu.Unlock()
 		return err
 	}
+	if epoch <= w.expired { // in this one everything is done
+		w.mu.Unlock()
+		return nil
+	}
 	c, err := w.record(&expireRecord{epoch})
+	w.expired = epoch
 	w.mu.Unlock()
 	if err != nil {
 		return err

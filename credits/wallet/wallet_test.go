@@ -7,6 +7,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sotto-project/sotto/credits"
@@ -231,5 +234,40 @@ func TestPaysAndGetsChange(t *testing.T) {
 	}
 	if n := len(w.Owed()); n != 2 {
 		t.Errorf("%d owed", n)
+	}
+}
+
+// BenchmarkPay is one payment: a durable write, and the arithmetic of eight
+// blanks beside it. Many at once share the write.
+func BenchmarkPay(b *testing.B) {
+	for _, many := range []int{1, 16} {
+		b.Run(fmt.Sprintf("at-once=%d", many), func(b *testing.B) {
+			m := newMint(b, coins1)
+			w := newWallet(b)
+			sets := m.sets()
+			for range (b.N + 1023) / 1024 {
+				buy(b, w, m, 1, wire.TokenCoin, 0, slices.Repeat([]uint8{10}, min(b.N, 1024))...)
+			}
+			var n atomic.Int64
+			b.SetParallelism(many)
+			b.ResetTimer()
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					if _, err := w.Pay(Payment{Epoch: 5, HeaderHash: header(int(n.Add(1))), Class: 10, Sets: sets}); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkBlank is what a restore does for each index that it looks for.
+func BenchmarkBlank(b *testing.B) {
+	w := newWallet(b)
+	for i := 0; b.Loop(); i++ {
+		if _, err := w.blank(ref{index: uint64(i)}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -116,14 +116,14 @@ func noFrameIn(b []byte) error {
 type Journal struct {
 	path string
 
-	mu     sync.Mutex // guards next and broken
+	mu     sync.Mutex // guards next, broken and size
 	next   *Commit
 	broken error
+	size   int64
 
 	disk   sync.Mutex // held while writing; taken before mu
 	file   file
 	number uint64
-	size   int64
 }
 
 // file is what a journal does with its file, for tests to have it fail.
@@ -252,7 +252,10 @@ func (j *Journal) flush() {
 		j.fail()
 		return
 	}
-	j.number, j.size = j.number+1, j.size+int64(len(frame))
+	j.number++
+	j.mu.Lock()
+	j.size += int64(len(frame))
+	j.mu.Unlock()
 }
 
 func (j *Journal) fail() {
@@ -285,7 +288,10 @@ func (j *Journal) Replace(records [][]byte) error {
 		return fmt.Errorf("durable: journal: %w", err)
 	}
 	old := j.file
-	j.file, j.number, j.size = f, frames, int64(len(b))
+	j.file, j.number = f, frames
+	j.mu.Lock()
+	j.size = int64(len(b))
+	j.mu.Unlock()
 	old.Close() // nobody reads or writes it any more
 	return nil
 }
@@ -300,10 +306,10 @@ func (j *Journal) Sync() error {
 	return j.broken
 }
 
-// Size is how many bytes the journal has on disk.
+// Size is how many bytes the journal has on disk. It does not wait for a write.
 func (j *Journal) Size() int64 {
-	j.disk.Lock()
-	defer j.disk.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	return j.size
 }
 

@@ -208,6 +208,9 @@ func TestGroupCommit(t *testing.T) {
 		}
 	})
 	<-begun
+	if j.Size() == 0 { // does not wait for the disk
+		t.Error("no size")
+	}
 	var queued []*Commit
 	for i := range n {
 		queued = append(queued, j.Add(fmt.Appendf(nil, "record %d", 5+i)))

@@ -171,6 +171,21 @@ type IssuedPage struct {
 	Next   uint64   `json:"next"` // for ?after=; 0: there is no more
 }
 
+// A Crowd answers GET /v1/crowd/{keyset}: among how many tokens one's own are.
+// It is the bank's word and no more.
+type Crowd struct {
+	Keyset ID     `json:"keyset"`
+	Epoch  uint64 `json:"epoch"` // sold before it
+	Sold   []Sold `json:"sold"`  // ascending by exponent
+}
+
+// Sold is how many tokens of a denomination everybody together was sold, rounded
+// down to a power of two.
+type Sold struct {
+	Exponent uint8  `json:"exponent"`
+	Tokens   uint64 `json:"tokens"`
+}
+
 // A RedeemRequest is the body of POST /v1/redeem.
 type RedeemRequest struct {
 	Request  ID        `json:"request"`

@@ -76,6 +76,11 @@ func (c *Client) Issued(ctx context.Context, keyset api.ID, after uint64) (*api.
 	return ask[api.IssuedPage](ctx, c, http.MethodGet, "/v1/issued/"+keyset.String(), after, nil)
 }
 
+// Crowd says among how many tokens of a keyset one's own are, by the bank's word.
+func (c *Client) Crowd(ctx context.Context, keyset api.ID) (*api.Crowd, error) {
+	return ask[api.Crowd](ctx, c, http.MethodGet, "/v1/crowd/"+keyset.String(), 0, nil)
+}
+
 // Redeem puts vouchers on the account; errors are as those of Issue.
 func (c *Client) Redeem(ctx context.Context, r *api.RedeemRequest) (*api.Redeemed, error) {
 	return ask[api.Redeemed](ctx, c, http.MethodPost, "/v1/redeem", 0, r)

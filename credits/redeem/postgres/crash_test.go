@@ -337,3 +337,32 @@ func TestOpen(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainRole: the bank needs no superuser, for all that it does.
+func TestPlainRole(t *testing.T) {
+	conn, ctx := serverOf(t).Database(t), t.Context()
+	c, err := pgx.Connect(ctx, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	if _, err := c.Exec(ctx, "CREATE ROLE plain LOGIN; DO $$ BEGIN EXECUTE 'GRANT CREATE ON DATABASE ' || current_database() || ' TO plain'; END $$"); err != nil {
+		t.Fatal(err)
+	}
+	conn = strings.Replace(conn, "user=bank", "user=plain", 1)
+	if err := postgres.Create(ctx, conn, 7); err != nil {
+		t.Fatal(err)
+	}
+	s, w := open(t, conn), storetest.NewWorld(t)
+	b := w.Bank(s, 5)
+	r := w.Request(5)
+	if _, err := b.Hold(ctx, r.Hold(0)); err != nil {
+		t.Error(err)
+	}
+	if err := s.Drop(ctx, 41); err != nil {
+		t.Error(err)
+	}
+	if m, err := s.Meta(ctx); err != nil || m.Moved {
+		t.Error(m, err)
+	}
+}

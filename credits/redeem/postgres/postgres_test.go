@@ -38,3 +38,16 @@ func open(t testing.TB, conn string) *postgres.Store {
 func TestContract(t *testing.T) { storetest.Contract(t, makerOn(serverOf(t))) }
 
 func TestAttacks(t *testing.T) { storetest.Attacks(t, makerOn(serverOf(t))) }
+
+// BenchmarkBank has its server on a disk.
+func BenchmarkBank(b *testing.B) {
+	if m := pgtest.Missing(); m != "" {
+		b.Skip(m)
+	}
+	server, err := pgtest.RunIn("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { server.Close() })
+	storetest.Bench(b, makerOn(server))
+}

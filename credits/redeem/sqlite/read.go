@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/credits/redeem"
@@ -64,8 +65,63 @@ func spender(r rows, c redeem.Coin) (key [32]byte, err error) {
 	return key, nil
 }
 
+// A reader is the connections that read, with statements prepared once.
+type reader struct {
+	*sql.DB
+	mu    sync.Mutex // guards stmts
+	stmts map[string]*sql.Stmt
+}
+
+// QueryRow reads one row.
+func (r *reader) QueryRow(query string, args ...any) *sql.Row {
+	r.mu.Lock()
+	st := r.stmts[query]
+	if st == nil && len(r.stmts) < maxStmts {
+		var err error
+		if st, err = r.Prepare(query); err == nil {
+			r.stmts[query] = st
+		}
+	}
+	r.mu.Unlock()
+	if st == nil {
+		return r.DB.QueryRow(query, args...)
+	}
+	return st.QueryRow(args...)
+}
+
+// forgetParts has the list of parts read again.
+func (s *Store) forgetParts() {
+	s.partsMu.Lock()
+	defer s.partsMu.Unlock()
+	s.parts = nil
+}
+
+// forget drops the statements of a part that was dropped, and the list of parts.
+func (s *Store) forget(until uint64) {
+	s.forgetParts()
+	s.read.mu.Lock()
+	defer s.read.mu.Unlock()
+	for q, st := range s.read.stmts {
+		if strings.Contains(q, fmt.Sprintf("_%d ", until)) {
+			st.Close()
+			delete(s.read.stmts, q)
+		}
+	}
+}
+
 // partsNow lists the parts, the newest first: what is asked for is mostly there.
+// This process is the only one that makes or drops any.
 func (s *Store) partsNow(ctx context.Context) (out []uint64, err error) {
+	s.partsMu.Lock()
+	defer s.partsMu.Unlock()
+	if s.parts != nil {
+		return s.parts, nil
+	}
+	defer func() {
+		if err == nil {
+			s.parts = out
+		}
+	}()
 	r, err := s.read.QueryContext(ctx, "SELECT until FROM parts ORDER BY until DESC")
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: parts: %w", err)

@@ -45,9 +45,13 @@ CREATE TABLE lines_%[1]d (keyset BLOB NOT NULL, name BLOB NOT NULL, minted BLOB 
 
 // A Store is an open file. Make one with [Open], close it when done.
 type Store struct {
-	read  *sql.DB
-	write *sql.DB // has one connection, the writer's
+	read  *reader
+	db    *sql.DB // has one connection, the writer's
+	write *writer
 	lock  *os.File
+
+	partsMu sync.Mutex
+	parts   []uint64 // nil: read them
 
 	jobs   chan *job
 	stop   chan struct{}
@@ -127,12 +131,12 @@ func Open(ctx context.Context, path string) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, path string) (err error) {
-	if s.write, err = sql.Open("sqlite", dsn(path, "rw")); err != nil {
+	if s.db, err = sql.Open("sqlite", dsn(path, "rw")); err != nil {
 		return err
 	}
-	s.write.SetMaxOpenConns(1)
+	s.db.SetMaxOpenConns(1)
 	var version int
-	if err := s.write.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if err := s.db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
 	switch {
@@ -141,19 +145,26 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 	case version > schema:
 		return fmt.Errorf("version %d is of a newer program, this one knows %d", version, schema)
 	case version < schema:
-		if err := migrate(ctx, s.write, version); err != nil {
+		if err := migrate(ctx, s.db, version); err != nil {
 			return err
 		}
 	}
 	var mode string
-	if err := s.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
+	if err := s.db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
 		return errors.Join(fmt.Errorf("journal mode is %q, want wal", mode), err)
 	}
-	if s.read, err = sql.Open("sqlite", dsn(path, "ro")); err != nil {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
 		return err
 	}
-	s.read.SetMaxOpenConns(4)
-	s.read.SetMaxIdleConns(4)
+	s.write = &writer{conn, map[string]*sql.Stmt{}}
+	read, err := sql.Open("sqlite", dsn(path, "ro"))
+	if err != nil {
+		return err
+	}
+	read.SetMaxOpenConns(4)
+	read.SetMaxIdleConns(4)
+	s.read = &reader{DB: read, stmts: map[string]*sql.Stmt{}}
 	return nil
 }
 
@@ -169,10 +180,15 @@ func (s *Store) Close() (err error) {
 
 func (s *Store) release() error {
 	var errs []error
-	for _, db := range []*sql.DB{s.read, s.write} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
+	}
+	if s.write != nil {
+		s.write.reset()
+		errs = append(errs, s.write.conn.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }

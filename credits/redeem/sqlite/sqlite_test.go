@@ -99,3 +99,5 @@ func TestFiles(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkBank(b *testing.B) { storetest.Bench(b, maker) }

@@ -86,25 +86,24 @@ func (s *Store) transact(batch []*job) (broken bool) {
 		fail(err)
 		return false
 	}
-	raw, err := s.write.Begin()
-	if err != nil {
+	if _, err := s.write.Exec("BEGIN IMMEDIATE"); err != nil {
 		fail(fmt.Errorf("sqlite: begin: %w", err))
 		return false
 	}
-	t := &tx{Tx: raw, s: s, parts: map[uint64]bool{}}
+	t := &tx{writer: s.write, s: s}
 	for _, j := range batch {
 		if j.err = j.do(t); j.err != nil && !refusal(j.err) {
-			raw.Rollback()
+			s.write.rollback()
 			return true
 		}
 	}
 	if err := s.step("commit"); err != nil {
-		raw.Rollback()
+		s.write.rollback()
 		fail(err)
 		return false
 	}
-	if err := raw.Commit(); err != nil {
-		raw.Rollback()
+	if _, err := s.write.Exec("COMMIT"); err != nil {
+		s.write.rollback()
 		fail(fmt.Errorf("sqlite: commit: %w", err))
 		return false
 	}
@@ -130,17 +129,71 @@ func refusal(err error) bool {
 	return false
 }
 
+// A writer is the one connection that writes, with its statements, prepared
+// once. It is for the goroutine of [Store.run].
+type writer struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+// maxStmts is when a writer's statements are forgotten: those of parts that
+// were dropped are among them.
+const maxStmts = 200
+
+func (w *writer) stmt(query string) (*sql.Stmt, error) {
+	if st := w.stmts[query]; st != nil {
+		return st, nil
+	}
+	if len(w.stmts) >= maxStmts {
+		w.reset()
+	}
+	st, err := w.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		w.stmts[query] = st
+	}
+	return st, err
+}
+
+func (w *writer) reset() {
+	for q, st := range w.stmts {
+		st.Close()
+		delete(w.stmts, q)
+	}
+}
+
+// Exec runs a statement. (The context of a caller plays no part: whoever is in a
+// batch with others does not end it for them.)
+func (w *writer) Exec(query string, args ...any) (sql.Result, error) {
+	st, err := w.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	return st.Exec(args...)
+}
+
+// QueryRow reads one row.
+func (w *writer) QueryRow(query string, args ...any) *sql.Row {
+	if st, err := w.stmt(query); err == nil {
+		return st.QueryRow(args...)
+	}
+	return w.conn.QueryRowContext(context.Background(), query, args...) // says what is wrong
+}
+
+func (w *writer) rollback() { w.Exec("ROLLBACK") } // fails where the engine has done it already
+
 // A tx is the writer's transaction. What it knows it has read in it.
 type tx struct {
-	*sql.Tx
-	s     *Store
-	meta  *redeem.Meta
-	parts map[uint64]bool
+	*writer
+	s    *Store
+	meta *redeem.Meta
 }
 
 func (t *tx) exec(step, query string, args ...any) error {
 	if err := t.s.step(step); err != nil {
 		return err
+	}
+	if query == "" {
+		return nil
 	}
 	_, err := t.Exec(query, args...)
 	if err != nil {
@@ -211,7 +264,7 @@ func (s *Store) Prepare(ctx context.Context, untils []uint64) error {
 	if len(untils) == 0 {
 		return nil
 	}
-	return s.submit(ctx, func(t *tx) error {
+	err = s.submit(ctx, func(t *tx) error {
 		for _, u := range untils {
 			var n int
 			if err := t.QueryRow("SELECT count(*) FROM parts WHERE until = ?", int64(u)).Scan(&n); err != nil {
@@ -220,8 +273,11 @@ func (s *Store) Prepare(ctx context.Context, untils []uint64) error {
 			if n > 0 {
 				continue
 			}
-			if err := t.exec("prepare", fmt.Sprintf(part, u)); err != nil {
+			if err := t.exec("prepare", ""); err != nil {
 				return err
+			}
+			if _, err := t.conn.ExecContext(context.Background(), fmt.Sprintf(part, u)); err != nil {
+				return fmt.Errorf("sqlite: prepare: %w", err)
 			}
 			if err := t.exec("prepared", "INSERT INTO parts VALUES (?)", int64(u)); err != nil {
 				return err
@@ -229,6 +285,8 @@ func (s *Store) Prepare(ctx context.Context, untils []uint64) error {
 		}
 		return nil
 	})
+	s.forgetParts()
+	return err
 }
 
 // Drop drops every part whose Until is before an epoch.
@@ -252,6 +310,7 @@ func (s *Store) Drop(ctx context.Context, before uint64) error {
 		}); err != nil {
 			return err
 		}
+		s.forget(u)
 	}
 	return s.submit(ctx, func(t *tx) error {
 		if err := t.exec("forget", "DELETE FROM rates WHERE epoch < ?", int64(before)); err != nil {

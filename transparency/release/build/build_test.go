@@ -375,6 +375,12 @@ func TestOnlyTheCommitIsBuilt(t *testing.T) {
 			s.write("overlay.json", string(must(json.Marshal(map[string]map[string]string{"Replace": {s.source + "/cmd/sotto/main.go": s.dir + "/evil.go"}}))))
 			s.write("home/.config/go/env", "GOFLAGS=-overlay="+s.dir+"/overlay.json\n")
 		},
+		"attributes of the user": func(s *shop) { // git asks for them wherever its settings are said to be
+			s.write("home/.config/git/attributes", "*.go ident\n")
+		},
+		"excludes of the user": func(s *shop) {
+			s.write("home/.config/git/ignore", "*.go\n")
+		},
 		"filters": func(s *shop) {
 			s.write("home/.gitconfig", "[filter \"evil\"]\n\tsmudge = sed s/client/evil/\n\tclean = sed s/evil/client/\n")
 			s.git("config", "filter.evil.smudge", "sed s/client/evil/")
@@ -393,6 +399,7 @@ func TestOnlyTheCommitIsBuilt(t *testing.T) {
 			t.Setenv("XDG_CONFIG_HOME", s.dir+"/home/.config")
 			s.config.Platforms, s.config.Images = []string{"linux/amd64"}, []string{}
 			s.write("source/cmd/sotto/tagged.go", "//go:build evil\n\n"+evil)
+			s.write("source/cmd/sotto/id.go", "package main\n\nvar ID = \"$Id$\"\n\nfunc init() { println(ID) }\n")
 			s.commitAll()
 			s.git("tag", "-f", tag)
 			if _, err := s.job("out").Make(t.Context()); err != nil {

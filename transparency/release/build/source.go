@@ -78,6 +78,11 @@ func (s *source) export(ctx context.Context, dir string) (*source, error) {
 	if err := out.inExport(ctx, "init", "--quiet", "--template=", "--object-format="+format, "."); err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"core.attributesFile", "core.excludesFile"} { // else those in the user's home are asked
+		if err := out.inExport(ctx, "config", name, os.DevNull); err != nil {
+			return nil, err
+		}
+	}
 	objects, err := s.gitPath(ctx, "objects")
 	if err != nil {
 		return nil, err
