@@ -29,7 +29,7 @@ import (
 
 // blind are the seats that must never hold a prompt, an answer or a name, and
 // sighted those that must never hold a name.
-var blind = []string{"relay-1", "relay-2", "gateway", "router", "publisher"}
+var blind = []string{"relay-1", "relay-2", "gateway", "router", "publisher", "bank", "accounts"}
 
 // A sweep is one lab with markers in everything that is somebody's.
 type sweep struct {
@@ -82,6 +82,7 @@ func TestCanarySweep(t *testing.T) {
 		s.files(t)
 		s.scrapes(t)
 	})
+	t.Run("money", s.money)
 	t.Run("an error instead of an answer", func(t *testing.T) {
 		s.badRequests(t)
 		s.blindMemory(t)

@@ -195,9 +195,11 @@ var may = map[string][]string{
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.
-	"lab":                       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/account", "client/cli", "client/proxy", "computenode", "credits/accounts", "credits/bank", "credits/ceremony", "credits/issue", "credits/wallet", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/tiles", "transparency/witness"},
-	"lab/bench":                 {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
-	"lab/cli":                   {"client", "client/cli", "lab", "lab/bench", "lab/simulate"},
+	"lab":       {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/attestationtest/fakeima", "attestation/attestationtest/simtpm", "attestation/collect/tpm", "audit", "client", "client/account", "client/cli", "client/proxy", "computenode", "credits/accounts", "credits/bank", "credits/ceremony", "credits/issue", "credits/wallet", "hpke", "internal/config", "internal/durable", "internal/httpx", "internal/wire", "lab/engine", "lab/engine/model", "ohttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release", "transparency/release/releasetest", "transparency/statement", "transparency/tiles", "transparency/witness"},
+	"lab/bench": {"attestation/attestationtest/simtpm", "attestation/collect/tpm", "client", "internal/httpx", "lab"},
+	"lab/cli":   {"client", "client/cli", "lab", "lab/bench", "lab/linking", "lab/simulate"},
+	// Has both sides of the bank and wallets, to look at what their logs show together.
+	"lab/linking":               {"credits", "credits/blind", "credits/issue", "credits/redeem", "credits/redeem/sqlite", "credits/wallet", "hpke", "internal/redact", "internal/wire", "transparency/statement"},
 	"lab/simulate":              {"audit/steer", "internal/wire"},
 	"lab/internal/canary":       nil,
 	"lab/engine":                {"lab/engine/internal/llama", "lab/engine/model"},

@@ -15,11 +15,11 @@ import (
 
 func simulateCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "simulate", Short: "Play many requests by arithmetic, without a lab",
+		Use: "simulate", Short: "Play many requests without a lab",
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(steeringCommand())
+	c.AddCommand(steeringCommand(), linkingCommand())
 	return c
 }
 
