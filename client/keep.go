@@ -19,44 +19,56 @@ import (
 // keep is cash's one goroutine: whenever something is owed or missing it does
 // what it can, and tries what failed again after a growing pause.
 func (k *cash) keep() {
-	pause := time.Duration(0)
+	failed := time.Duration(0)
 	for {
-		var again <-chan time.Time
-		if pause > 0 {
-			t := time.NewTimer(pause)
-			defer t.Stop()
-			again = t.C
+		pause := failed
+		if pause == 0 {
+			pause = stockPause // nobody nudges for the stock
 		}
+		t := time.NewTimer(pause)
 		select {
 		case <-k.ctx.Done():
-			return
 		case <-k.wake:
-		case <-again:
+		case <-t.C:
 		}
-		switch err := k.top(k.ctx); {
+		t.Stop()
+		switch err := k.top(k.ctx, false); {
 		case k.ctx.Err() != nil:
 			return
 		case err != nil:
-			pause = min(max(2*pause, time.Second), keepPause)
+			failed = min(max(2*failed, time.Second), keepPause)
 		default:
-			pause = 0
+			failed = 0
 		}
 	}
 }
 
-// top does one round, alone.
-func (k *cash) top(ctx context.Context) error {
+// stockPause is the most that lies between two looks at the stock. Each comes at
+// a drawn moment: a purchase or a swap that followed a request at once would tell
+// who pools the bank's two ports, and has a fine clock, whose request it was
+// (CT-20; docs/linking.md has the odds).
+const stockPause = 20 * time.Minute
+
+// top does one round, alone. The stock is looked at only when its time has come,
+// or when somebody needs it now.
+func (k *cash) top(ctx context.Context, now bool) error {
 	select {
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-k.turn }()
-	return k.round(ctx)
+	if !now && time.Now().Before(k.next) {
+		return k.round(ctx, false)
+	}
+	err := k.round(ctx, true)
+	d, drawErr := below(int(stockPause / time.Millisecond))
+	k.next = time.Now().Add(time.Duration(d) * time.Millisecond)
+	return errors.Join(err, drawErr)
 }
 
-// round does once what there is to do.
-func (k *cash) round(ctx context.Context) error {
+// round does once what there is to do; the stock only if it is asked for.
+func (k *cash) round(ctx context.Context, stock bool) error {
 	w, err := k.client.current(ctx)
 	if err != nil {
 		return err
@@ -65,7 +77,11 @@ func (k *cash) round(ctx context.Context) error {
 		return nil
 	}
 	epoch := w.statement.Epoch
-	return errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w), k.swaps(ctx, w), k.buys(ctx, w), k.stock(ctx, w))
+	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w), k.swaps(ctx, w), k.buys(ctx, w))
+	if stock {
+		err = errors.Join(err, k.stock(ctx, w))
+	}
+	return err
 }
 
 // errOwed: something is owed still.
@@ -257,7 +273,7 @@ func (c *Client) Top(ctx context.Context) error {
 		return errNoWallet()
 	}
 	k.anew()
-	switch err := k.top(ctx); {
+	switch err := k.top(ctx, true); {
 	case err == nil:
 		return k.lastRefused()
 	case CodeOf(err) == "" && errors.Is(err, errOwed):

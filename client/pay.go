@@ -78,6 +78,7 @@ type cash struct {
 	start sync.Once
 	wake  chan struct{} // holds one token: there is something to do
 	turn  chan struct{} // holds one token while a round is made
+	next  time.Time     // when the stock is looked at again; whoever has turn may use it
 	ctx   context.Context
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
@@ -113,7 +114,9 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 		return nil, errors.New("payments without a wallet")
 	}
 	k.ctx, k.stop = context.WithCancel(context.Background())
-	return k, nil
+	first, err := below(int(stockPause / time.Millisecond))
+	k.next = time.Now().Add(time.Duration(first) * time.Millisecond)
+	return k, err
 }
 
 // open opens the wallet, if there is none yet.
@@ -220,7 +223,7 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
 		// A wallet that keeps a stock has none of this class yet, or has run out:
 		// getting it now, on the way of a request, is better than refusing it.
-		_ = k.top(ctx) // what it could not do shows in what is there
+		_ = k.top(ctx, true) // what it could not do shows in what is there
 		s, err = k.Wallet.Pay(p)
 	}
 	if err != nil {

@@ -232,13 +232,13 @@ func (c *Config) outlived(b *evidence.Bundle) error {
 
 // edit puts the operator's claims and prices in place of the node's.
 func (n NodeConfig) edit(r *statement.Record) *statement.Record {
-	if n.Claims != nil {
+	if len(n.Claims) > 0 { // an empty list in a file is none that was given
 		r.Claims = nil
 		for _, name := range slices.Sorted(maps.Keys(n.Claims)) {
 			r.Claims = append(r.Claims, statement.Claim{Name: name, Value: n.Claims[name]})
 		}
 	}
-	if n.Prices != nil {
+	if len(n.Prices) > 0 {
 		r.Prices = nil
 		for _, class := range slices.Sorted(maps.Keys(n.Prices)) {
 			r.Prices = append(r.Prices, statement.Price{Class: class, Units: n.Prices[class]})
