@@ -22,16 +22,18 @@ func (k *cash) keep() {
 	pause := time.Duration(0)
 	for {
 		var again <-chan time.Time
+		stop := func() bool { return true }
 		if pause > 0 {
 			t := time.NewTimer(pause)
-			defer t.Stop()
-			again = t.C
+			again, stop = t.C, t.Stop
 		}
 		select {
 		case <-k.ctx.Done():
-			return
 		case <-k.wake:
 		case <-again:
+		}
+		if stop(); k.ctx.Err() != nil {
+			return
 		}
 		switch err := k.top(k.ctx); {
 		case k.ctx.Err() != nil:

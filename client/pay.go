@@ -213,6 +213,15 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	if err != nil {
 		return wire.Spend{}, err
 	}
+	keys := map[[32]byte]ed25519.PublicKey{}
+	for _, n := range d.nodes {
+		keys[n.id] = n.signing
+	}
+	// Before the wallet has the payment: the bank must not be asked about a request
+	// that it has not seen.
+	k.mu.Lock()
+	k.keys[headerHash], k.away[headerHash] = keys, true
+	k.mu.Unlock()
 	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true}
 	s, err := k.Wallet.Pay(p)
 	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
@@ -222,15 +231,9 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 		s, err = k.Wallet.Pay(p)
 	}
 	if err != nil {
+		k.forget(headerHash)
 		return s, payError(err)
 	}
-	keys := map[[32]byte]ed25519.PublicKey{}
-	for _, n := range d.nodes {
-		keys[n.id] = n.signing
-	}
-	k.mu.Lock()
-	k.keys[headerHash], k.away[headerHash] = keys, true
-	k.mu.Unlock()
 	k.start.Do(func() { k.run(k.keep) })
 	return s, nil
 }
@@ -320,6 +323,7 @@ func (k *cash) collect(b *body) {
 		if err == nil {
 			var c *wire.Change
 			if c, err = wire.ParseChange(raw); err == nil {
+				k.answered(headerHash, b.choice.draw.ids[b.choice.index])
 				k.take(headerHash, c, b.parcel.world)
 			}
 		}
@@ -327,6 +331,16 @@ func (k *cash) collect(b *body) {
 	}
 	if !k.run(read) {
 		b.release()
+		k.landed(headerHash)
+	}
+}
+
+// answered says which candidate answered: only its word on what was used counts.
+func (k *cash) answered(headerHash, id [32]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if key := k.keys[headerHash][id]; key != nil {
+		k.keys[headerHash] = map[[32]byte]ed25519.PublicKey{id: key}
 	}
 }
 
@@ -353,6 +367,8 @@ func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) {
 	r, err := k.Wallet.Settle(headerHash, c)
 	var bad *credits.Refusal
 	switch {
+	case errors.Is(err, wallet.ErrUnknown): // its time is over, and the wallet has forgotten it
+		k.forget(headerHash)
 	case errors.As(err, &bad):
 		k.catch(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"))
 	case err != nil:
