@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -201,9 +202,17 @@ func (k *cash) class(d *draw, call *call) (uint8, error) {
 // cost is the most that a request can cost at the node, in units
 // (docs/spec/payment.md, section 4).
 func (n *node) cost(size, tokens uint64) uint64 {
-	const most = 1 << 50 // over any class: no sum overflows
-	size, tokens = min(size, most>>32), min(tokens, most>>32)
-	return uint64(n.prices[0]) + uint64(n.prices[1])*((size+1023)/1024) + (uint64(n.prices[2])*tokens+999)/1000
+	return uint64(n.prices[0]) + times(n.prices[1], (size+1023)/1024) + (times(n.prices[2], tokens)+999)/1000
+}
+
+// times stops at what is over any class a thousand times: no sum overflows.
+func times(price uint32, n uint64) uint64 {
+	const most = 1 << 60
+	high, low := bits.Mul64(uint64(price), n)
+	if high != 0 || low > most {
+		return most
+	}
+	return low
 }
 
 // pay takes a coin for one sealed request. From here on the wallet counts it as
