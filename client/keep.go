@@ -67,7 +67,11 @@ func (k *cash) round(ctx context.Context) error {
 		return nil
 	}
 	epoch := w.statement.Epoch
-	return errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w), k.swaps(ctx, w), k.buys(ctx, w), k.stock(ctx, w))
+	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w))
+	if caught := k.client.Caught(); caught != nil {
+		return errors.Join(err, caught) // what is ours is still asked for; nothing is given to somebody who was caught
+	}
+	return errors.Join(err, k.swaps(ctx, w), k.buys(ctx, w), k.stock(ctx, w))
 }
 
 // errOwed: something is owed still.

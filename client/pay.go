@@ -237,6 +237,10 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 		// A wallet that keeps a stock has none of this class yet, or has run out:
 		// getting it now, on the way of a request, is better than refusing it.
 		_ = k.top(ctx) // what it could not do shows in what is there
+		if caught := k.client.Caught(); caught != nil {
+			k.forget(headerHash)
+			return s, caught
+		}
 		s, err = k.Wallet.Pay(p)
 	}
 	if err != nil {

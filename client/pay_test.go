@@ -632,12 +632,18 @@ func TestEmptyWallet(t *testing.T) {
 		mustAsk(t, c)
 	})
 	t.Run("CT-14 tokens of another key", func(t *testing.T) {
-		c := account(stocked(t), forger{w.Issuer()})
+		i := w.Issuer()
+		c := account(stocked(t), forger{i})
 		w.NoSend(t, func() {
 			_, err := ask(t, c)
-			refused(t, err, client.CodeConsistency, credits.CodeFunds)
+			refused(t, err, client.CodeConsistency)
 		})
 		refused(t, c.Caught(), client.CodeConsistency)
+		asked := i.Asked()
+		refused(t, c.Top(t.Context()), client.CodeConsistency)
+		if i.Asked() != asked {
+			t.Error("bought from somebody who was caught")
+		}
 	})
 }
 
@@ -964,6 +970,8 @@ func TestHostileBank(t *testing.T) {
 		t.Error("nothing was noticed")
 	}
 	w.Mint.Bank.Intercept(nil)
-	drained(t, c)
-	conserved(t, w, wl, c, 2*coin)
+	_ = c.Top(t.Context()) // says why nothing is paid, and has asked for what is owed
+	if s := conserved(t, w, wl, c, 2*coin); s.Owed != 0 || s.Balance != 2*coin-21*part {
+		t.Errorf("%+v", s)
+	}
 }
