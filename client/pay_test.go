@@ -975,3 +975,65 @@ func TestHostileBank(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestHostileSwaps: a swap that was begun takes the right answer and no other.
+func TestHostileSwaps(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl := w.Wallet(coins(1)...)
+	p := wl.Policy()
+	p.Stock = map[uint8]int{class - 1: 2}
+	if err := wl.SetPolicy(p); err != nil {
+		t.Fatal(err)
+	}
+	minted := func(f func([]wire.Minted) []wire.Minted) func([]byte) []byte {
+		return func(b []byte) []byte {
+			list, err := credits.ParseMintedList(b, 2)
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			return credits.AppendMintedList(nil, f(list))
+		}
+	}
+	var c *client.Client
+	for _, tt := range []struct {
+		name, code string
+		caught     bool
+		edit       func([]byte) []byte
+	}{
+		{"nothing", credits.CodeChange, false, func([]byte) []byte { return nil }},
+		{"noise", credits.CodeChange, false, func([]byte) []byte { return []byte("noise") }},
+		{"cut", credits.CodeChange, false, func(b []byte) []byte { return b[:len(b)-1] }},
+		{"one less", credits.CodeChange, false, func(b []byte) []byte { return b[:len(b)-wire.MintedSize] }},
+		{"of less worth", credits.CodeChange, false, minted(func(l []wire.Minted) []wire.Minted { l[0].Exponent--; return l })},
+		{"CT-14 another's proof", client.CodeConsistency, true, minted(func(l []wire.Minted) []wire.Minted { l[0].Proof = l[1].Proof; return l })},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					honest := httptest.NewRecorder()
+					h.ServeHTTP(honest, r)
+					with(rw, honest, tt.edit(honest.Body.Bytes()))
+				})
+			})
+			if c != nil {
+				c.Close()
+			}
+			c = w.Client(clienttest.Pays(wl))
+			refused(t, c.Top(t.Context()), tt.code)
+			if (c.Caught() != nil) != tt.caught {
+				t.Errorf("caught: %v", c.Caught())
+			}
+			if s := conserved(t, w, wl, c, coin); s.Ordered != coin || s.Balance != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+	c.Close()
+	w.Mint.Bank.Intercept(nil)
+	c = w.Client(clienttest.Pays(wl))
+	drained(t, c)
+	if s := conserved(t, w, wl, c, coin); s.Ready != coin || s.Denominations[0].Exponent != class-1 || s.Denominations[0].Ready != 2 {
+		t.Errorf("%+v", s)
+	}
+}
