@@ -31,7 +31,9 @@ func (k *cash) keep() {
 		case <-k.wake:
 		case <-t.C:
 		}
-		t.Stop()
+		if t.Stop(); k.ctx.Err() != nil {
+			return
+		}
 		switch err := k.top(k.ctx, false); {
 		case k.ctx.Err() != nil:
 			return
@@ -77,7 +79,11 @@ func (k *cash) round(ctx context.Context, stock bool) error {
 		return nil
 	}
 	epoch := w.statement.Epoch
-	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w), k.swaps(ctx, w), k.buys(ctx, w))
+	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w))
+	if caught := k.client.Caught(); caught != nil {
+		return errors.Join(err, caught) // what is ours is still asked for; nothing is given to somebody who was caught
+	}
+	err = errors.Join(err, k.swaps(ctx, w), k.buys(ctx, w))
 	if stock {
 		err = errors.Join(err, k.stock(ctx, w))
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -206,9 +207,17 @@ func (k *cash) class(d *draw, call *call) (uint8, error) {
 // cost is the most that a request can cost at the node, in units
 // (docs/spec/payment.md, section 4).
 func (n *node) cost(size, tokens uint64) uint64 {
-	const most = 1 << 30 // of either: with prices of 32 bits no product overflows
-	size, tokens = min(size, most), min(tokens, most)
-	return uint64(n.prices[0]) + uint64(n.prices[1])*((size+1023)/1024) + (uint64(n.prices[2])*tokens+999)/1000
+	return uint64(n.prices[0]) + times(n.prices[1], (size+1023)/1024) + (times(n.prices[2], tokens)+999)/1000
+}
+
+// times stops at what is over any class a thousand times: no sum overflows.
+func times(price uint32, n uint64) uint64 {
+	const most = 1 << 60
+	high, low := bits.Mul64(uint64(price), n)
+	if high != 0 || low > most {
+		return most
+	}
+	return low
 }
 
 // pay takes a coin for one sealed request. From here on the wallet counts it as
@@ -218,24 +227,31 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	if err != nil {
 		return wire.Spend{}, err
 	}
+	keys := map[[32]byte]ed25519.PublicKey{}
+	for _, n := range d.nodes {
+		keys[n.id] = n.signing
+	}
+	// Before the wallet has the payment: the bank must not be asked about a request
+	// that it has not seen.
+	k.mu.Lock()
+	k.keys[headerHash], k.away[headerHash] = keys, true
+	k.mu.Unlock()
 	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true}
 	s, err := k.Wallet.Pay(p)
 	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
 		// A wallet that keeps a stock has none of this class yet, or has run out:
 		// getting it now, on the way of a request, is better than refusing it.
 		_ = k.top(ctx, true) // what it could not do shows in what is there
+		if caught := k.client.Caught(); caught != nil {
+			k.forget(headerHash)
+			return s, caught
+		}
 		s, err = k.Wallet.Pay(p)
 	}
 	if err != nil {
+		k.forget(headerHash)
 		return s, payError(err)
 	}
-	keys := map[[32]byte]ed25519.PublicKey{}
-	for _, n := range d.nodes {
-		keys[n.id] = n.signing
-	}
-	k.mu.Lock()
-	k.keys[headerHash], k.away[headerHash] = keys, true
-	k.mu.Unlock()
 	k.start.Do(func() { k.run(k.keep) })
 	return s, nil
 }
@@ -325,6 +341,7 @@ func (k *cash) collect(b *body) {
 		if err == nil {
 			var c *wire.Change
 			if c, err = wire.ParseChange(raw); err == nil {
+				k.answered(headerHash, b.choice.draw.ids[b.choice.index])
 				k.take(headerHash, c, b.parcel.world)
 			}
 		}
@@ -332,6 +349,16 @@ func (k *cash) collect(b *body) {
 	}
 	if !k.run(read) {
 		b.release()
+		k.landed(headerHash)
+	}
+}
+
+// answered says which candidate answered: only its word on what was used counts.
+func (k *cash) answered(headerHash, id [32]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if key := k.keys[headerHash][id]; key != nil {
+		k.keys[headerHash] = map[[32]byte]ed25519.PublicKey{id: key}
 	}
 }
 
@@ -358,6 +385,8 @@ func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) {
 	r, err := k.Wallet.Settle(headerHash, c)
 	var bad *credits.Refusal
 	switch {
+	case errors.Is(err, wallet.ErrUnknown): // its time is over, and the wallet has forgotten it
+		k.forget(headerHash)
 	case errors.As(err, &bad):
 		k.catch(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"))
 	case err != nil:

@@ -40,7 +40,6 @@ import (
 const (
 	playMoney  = 1 << 40
 	generation = 1
-	stock      = 32      // coins of the class that requests are paid with
 	periodEnds = 1 << 30 // one mint period for as long as a lab runs
 )
 
@@ -117,8 +116,14 @@ func makeWallet(dir string) error {
 	}
 	policy := wallet.DefaultPolicy()
 	// Play money need not wait: what a wait hides, a lab of one user cannot show.
-	policy.Stock, policy.Delay = map[uint8]int{client.DefaultClass: stock}, 0
+	policy.Stock, policy.Delay = labStock(), 0
 	return errors.Join(w.SetPolicy(policy), w.Close())
+}
+
+// labStock is how many coins of each class a wallet keeps: long prompts are paid
+// with the classes above the first.
+func labStock() map[uint8]int {
+	return map[uint8]int{client.DefaultClass: 32, client.DefaultClass + 3: 4, client.DefaultClass + 6: 2}
 }
 
 func (p *plan) prices() map[uint8]uint32 {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sotto-project/sotto/internal/httpx"
@@ -20,6 +19,9 @@ import (
 )
 
 const (
+	// ticketWait is how long the bank may take for a ticket. A request that waits for
+	// one has reached nobody yet.
+	ticketWait = 5 * time.Second
 	// settleWait is how long an answer's change may take after its last byte.
 	// What takes longer is asked for by the client.
 	settleWait = 5 * time.Second
@@ -83,6 +85,13 @@ var (
 	errNoBank     = &problem{http.StatusServiceUnavailable, "bank.absent"}
 )
 
+// bankCodes is what a bank may say to a router (docs/spec/payment.md, section 7).
+// The list is closed: a word of the bank's own choice would be a mark.
+var bankCodes = []string{
+	"routing", "header", "epoch", "bank.generation", "bank.store", "starting", "credit.epoch", "credit.class", "credit.sig", "credit.rate",
+	"credit.spent", "credit.turn", "credit.refund", "credit.absent",
+}
+
 // bankProblem passes on the bank's own code, if it is one.
 func bankProblem(status int, body []byte) *problem {
 	var p struct {
@@ -91,7 +100,7 @@ func bankProblem(status int, body []byte) *problem {
 	if status < 400 || status > 599 || json.Unmarshal(body, &p) != nil {
 		return errBankAnswer
 	}
-	if strings.HasPrefix(p.Code, "credit.") || slices.Contains([]string{"bank.generation", "bank.store", "epoch", "routing", "header", "starting"}, p.Code) {
+	if slices.Contains(bankCodes, p.Code) {
 		return &problem{status, p.Code}
 	}
 	return errBankAnswer
@@ -125,6 +134,8 @@ func (r *Router) pay(ctx context.Context, j *job, i int) *problem {
 	body = append(binary.BigEndian.AppendUint16(body, uint16(len(record))), record...)
 	j.out.Index, j.out.Entry = uint8(i), j.header.Entries[i]
 	body = j.out.Append(body)
+	ctx, cancel := context.WithTimeout(ctx, ticketWait)
+	defer cancel()
 	out, p := r.bank.ask(ctx, u, body, wire.TicketSize)
 	if p != nil {
 		return p

@@ -75,11 +75,19 @@ func (r *Router) request(w http.ResponseWriter, req *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), r.config.Timeout)
 	defer cancel()
+	whole := false
 	if j.block.Payment != wire.PaymentNone {
 		// Also when the answer is cut, which is a panic.
-		defer func() { r.collect(req.Context(), j) }()
+		defer func() {
+			if whole && j.payment != nil && !j.payment.settled {
+				// What the client waits for leaves first. That it has gone is no matter here.
+				_ = http.NewResponseController(w).Flush()
+			}
+			r.collect(req.Context(), j)
+		}()
 	}
 	r.route(ctx, w, req, j)
+	whole = true
 }
 
 // A problem is an answer that the router gives itself.

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/sotto-project/sotto/attestation/attestationtest"
+	"github.com/sotto-project/sotto/attestation/evidence"
 	"github.com/sotto-project/sotto/hpke"
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/httpx/httpxtest"
@@ -93,11 +94,16 @@ type node struct {
 	heads  chan http.Header
 	attest atomic.Pointer[http.HandlerFunc]
 	peers  atomic.Pointer[http.HandlerFunc]
+	usage  atomic.Pointer[http.HandlerFunc]
 }
 
-func newNode(t testing.TB, ca *httpxtest.CA, n int) *node {
+func newNode(t testing.TB, ca *httpxtest.CA, n int, takes ed25519.PublicKey) *node {
 	name := fmt.Sprintf("node%d.sotto", n)
-	config := must(attestationtest.Config("toy", weights).Append(nil))
+	measured := attestationtest.Config("toy", weights)
+	if takes != nil {
+		measured.Payment, measured.Settings = "coins", map[string]string{evidence.SettingTicketKeys: hex.EncodeToString(takes)}
+	}
+	config := must(measured.Append(nil))
 	hw := must(attestationtest.NewNode(hardware(), attestationtest.NodeSpec{Name: name, Config: config}))
 	nd := &node{hw: hw, id: hw.ID(), key: hw.NodeKey, heads: make(chan http.Header, 100)}
 	mux := http.NewServeMux()
@@ -109,7 +115,7 @@ func newNode(t testing.TB, ca *httpxtest.CA, n int) *node {
 		json.NewEncoder(w).Encode(map[string]any{"state": "ready", "node": hex.EncodeToString(id[:]), "epoch": 1})
 	})
 	mux.HandleFunc("POST /v1/request", nd.request)
-	for path, h := range map[string]*atomic.Pointer[http.HandlerFunc]{"POST /v1/attest": &nd.attest, "POST /v1/peers": &nd.peers} {
+	for path, h := range map[string]*atomic.Pointer[http.HandlerFunc]{"POST /v1/attest": &nd.attest, "POST /v1/peers": &nd.peers, "POST /v1/usage": &nd.usage} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if f := h.Load(); f != nil {
 				(*f)(w, r)
@@ -194,6 +200,7 @@ type publisher struct {
 	listed  []listed
 	signer  *transparency.Signer
 	witness *transparency.Cosigner
+	edit    func(*statement.Statement) // changes an epoch with nodes before it is signed
 }
 
 // listed is one node in one epoch, with its evidence's digest.
@@ -293,6 +300,9 @@ func (p *publisher) publish(nodes []*node, from, to time.Time) uint64 {
 			st.Nodes = append(st.Nodes, statement.Node{ID: n.id, Record: pack.Add(must(rec.Append(nil)))})
 		}
 		sortNodes(st.Nodes)
+		if p.edit != nil {
+			p.edit(st)
+		}
 	}
 	leaf := must(st.Append(nil))
 	if err := p.tree.Append(statement.LogLeaf(leaf)); err != nil {
@@ -329,11 +339,25 @@ type world struct {
 
 func newWorld(t testing.TB, n int, tune func(*router.Config)) *world {
 	t.Helper()
+	return startWorld(t, n, nil, func(_ *world, c *router.Config) {
+		if tune != nil {
+			tune(c)
+		}
+	})
+}
+
+func startWorld(t testing.TB, n int, edit func(*statement.Statement), tune func(*world, *router.Config)) *world {
+	t.Helper()
 	w := &world{t: t, ca: must(httpxtest.CreateCA(t.TempDir(), "SIMULATED test root")), pub: newPublisher()}
+	var about statement.Statement
+	if edit != nil {
+		edit(&about)
+	}
 	for i := range n {
-		w.nodes = append(w.nodes, newNode(t, w.ca, i))
+		w.nodes = append(w.nodes, newNode(t, w.ca, i, about.TicketKey))
 	}
 	now := time.Now()
+	w.pub.edit = edit
 	w.pub.publish(nil, now.Add(-2*time.Hour), now)
 	w.epoch = w.pub.publish(w.nodes, now.Add(-time.Minute), now.Add(time.Hour))
 	addr, _ := serveTLS(t, must(w.ca.Issue("log.sotto", "127.0.0.1")), false, w.pub)
@@ -344,9 +368,7 @@ func newWorld(t testing.TB, n int, tune func(*router.Config)) *world {
 	for _, n := range w.nodes {
 		c.Nodes = append(c.Nodes, n.url)
 	}
-	if tune != nil {
-		tune(&c)
-	}
+	tune(w, &c)
 	r, err := router.New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -191,7 +191,7 @@ var may = map[string][]string{
 	"client/cli":            {"attestation", "attestation/explain", "attestation/piece", "audit", "audit/record", "audit/steer", "client", "client/account", "client/chat", "client/proxy", "client/state", "credits", "credits/wallet", "internal/config", "internal/durable", "internal/httpx", "internal/redact", "internal/wire", "transparency", "transparency/bundle", "transparency/fork", "transparency/release"},
 	"client/internal/canon": {"internal/jsonstream"},
 	// A whole system in one process, for the client's tests; no program has it.
-	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release/releasetest", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
+	"client/internal/clienttest": {"attestation", "attestation/attestationtest", "attestation/attestationtest/fakegpu", "attestation/evidence", "client", "credits", "credits/bank", "credits/ceremony", "credits/issue", "credits/wallet", "hpke", "hpke/recipient", "internal/httpx", "internal/httpx/httpxtest", "internal/wire", "ohttp", "ohttp/bhttp", "ohttp/gateway", "relay", "router", "transparency", "transparency/publish", "transparency/release/releasetest", "transparency/roster", "transparency/roster/rostertest", "transparency/statement"},
 	"client/proxy":               {"client", "internal/httpx"},
 
 	// The lab wires every role to fake hardware.

@@ -133,11 +133,14 @@ func (w *World) freshness(number uint64, edits ...Edit) (note, raw []byte) {
 	return note, raw
 }
 
-// Look makes the router poll the log and its nodes. What it finds unacceptable
+// Look makes the router poll the log and its nodes, and the bank the log. What it finds unacceptable
 // it leaves: tests of the client's own refusals begin there.
 func (w *World) Look() {
 	w.router.Poll(context.Background())
 	w.router.Check(context.Background())
+	if w.Mint != nil {
+		w.Mint.bank.Poll(context.Background())
+	}
 }
 
 // Cross makes the router have its nodes judge one another.

@@ -44,6 +44,7 @@ type Node struct {
 	seen   []*Exchange
 	answer func(*Exchange)
 	busy   int // requests still to be answered with a receipt
+	till   till
 }
 
 // An Exchange is one request as the node sees it.
@@ -53,14 +54,24 @@ type Exchange struct {
 	Policy  uint8
 	Attempt uint8
 
+	// Of a paid request: its class, what the node says that it used, in 64ths of
+	// the class, and what it says in the trailer, where that is not its usage.
+	Class uint8
+	Used  uint8
+	Usage func(wire.Usage) string
+
 	req *recipient.Request
 	w   http.ResponseWriter
 	ctx context.Context
 }
 
 func (w *World) newNode(i int) *Node {
-	n := &Node{Name: fmt.Sprintf("node-%d", i+1), world: w}
-	config, err := attestationtest.Config(Model, weights).Append(nil)
+	n := &Node{Name: fmt.Sprintf("node-%d", i+1), world: w, till: till{usages: map[[32]byte]*wire.Usage{}}}
+	measured := attestationtest.Config(Model, weights)
+	if w.Mint != nil {
+		w.Mint.paidConfig(measured)
+	}
+	config, err := measured.Append(nil)
 	w.must(err)
 	spec := attestationtest.NodeSpec{Name: n.Name, Config: config}
 	if !w.Policy.AllowNoGPU {
@@ -133,6 +144,9 @@ func (n *Node) listing(w *World, epoch uint64, b *evidence.Bundle, edit func(*st
 	w.must(err)
 	n.digest = b.Digest()
 	r := &statement.Record{NodeID: n.ID(), Epoch: epoch, REK: n.hw.REK(), NodeKey: n.hw.Public(), EvidenceDigest: n.digest}
+	if w.Mint != nil {
+		r.Prices = prices()
+	}
 	if edit != nil {
 		edit(r)
 	}
@@ -146,6 +160,8 @@ func (n *Node) serve(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(map[string]any{"state": "ready", "node": hex.EncodeToString(id[:]), "epoch": 1})
 	case "/v1/request":
 		n.request(w, r)
+	case "/v1/usage":
+		n.usage(w, r)
 	case "/v1/attest":
 		n.attest(w, r)
 	case "/v1/peers":
@@ -160,6 +176,11 @@ func (n *Node) request(w http.ResponseWriter, r *http.Request) {
 	ask, err := wire.ParseAsk(r.Header.Get(wire.AskHeader))
 	if err != nil {
 		httpx.Problem(w, http.StatusBadRequest, "header")
+		return
+	}
+	ticket, ok := n.admit(r, ask)
+	if !ok {
+		httpx.Problem(w, http.StatusPaymentRequired, "ticket")
 		return
 	}
 	n.mu.Lock()
@@ -188,6 +209,11 @@ func (n *Node) request(w http.ResponseWriter, r *http.Request) {
 	if answer == nil {
 		answer = func(x *Exchange) { x.Reply(http.StatusOK, "application/json", `{"answer":"hello"}`) }
 	}
+	if ticket != nil {
+		x.Class, x.Used = ticket.Class, 1
+	}
+	n.begin(w, ticket)
+	defer n.end(w, ticket, x)
 	w.Header().Set("Content-Type", "application/sotto-response")
 	answer(x)
 }

@@ -61,6 +61,9 @@ type World struct {
 	Router  *Hop
 	Boards  []*publish.Board
 
+	// Mint is what money there is; nil where nobody pays.
+	Mint *Mint
+
 	// Maker makes SIMULATED releases; see Releases.
 	Maker *releasetest.Maker
 
@@ -78,17 +81,17 @@ var root = sync.OnceValues(attestationtest.GenerateRoot)
 // Start starts a world of n nodes with a first epoch that has begun.
 func Start(t testing.TB, n int) *World {
 	t.Helper()
-	return start(t, n, attestationtest.Policy)
+	return start(t, n, attestationtest.Policy, nil)
 }
 
 // StartFull is [Start] with nodes that show complete evidence, a log of what ran
 // and a SIMULATED GPU each, and with clients that ask for it.
 func StartFull(t testing.TB, n int) *World {
 	t.Helper()
-	return start(t, n, attestationtest.LabPolicy)
+	return start(t, n, attestationtest.LabPolicy, nil)
 }
 
-func start(t testing.TB, n int, policy func(*attestationtest.Root) *attestation.Policy) *World {
+func start(t testing.TB, n int, policy func(*attestationtest.Root) *attestation.Policy, with func(*World)) *World {
 	t.Helper()
 	w := &World{t: t, Meter: &Meter{}, Maker: releasetest.NewMaker(time.Now()), Boards: []*publish.Board{{}, {}}, policy: policy}
 	var err error
@@ -97,6 +100,9 @@ func start(t testing.TB, n int, policy func(*attestationtest.Root) *attestation.
 	w.CA, err = httpxtest.CreateCA(t.TempDir(), "SIMULATED test root")
 	w.must(err)
 	w.Policy = policy(w.Roots)
+	if with != nil {
+		with(w)
+	}
 	for i := range n {
 		w.Nodes = append(w.Nodes, w.newNode(i))
 	}
@@ -140,10 +146,15 @@ func (w *World) start() {
 	for _, n := range w.Nodes {
 		cfg.Nodes = append(cfg.Nodes, n.hop.URL)
 	}
+	var money gateway.Origin
+	if w.Mint != nil {
+		w.openBank(board.URL)
+		cfg.Bank, money.URL = w.Mint.Bank.URL, w.Mint.Bank.URL
+	}
 	w.router, err = router.New(cfg)
 	w.must(err)
 	w.Router = w.serve("router.sotto", true, w.router.Handler())
-	g, err := gateway.New(gateway.Config{Keys: keys, Identity: inside, Router: gateway.Origin{URL: w.Router.URL}}, slog.New(slog.DiscardHandler))
+	g, err := gateway.New(gateway.Config{Keys: keys, Identity: inside, Router: gateway.Origin{URL: w.Router.URL}, Bank: money}, slog.New(slog.DiscardHandler))
 	w.must(err)
 	w.must(g.Reload())
 	w.Gateway = w.serve("gateway.example", false, g.Handler())
