@@ -248,7 +248,15 @@ func (k *cash) bought(err error) error {
 
 // stock begins what the wallet's policy wants: swaps first, then a purchase.
 func (k *cash) stock(ctx context.Context, w *world) error {
-	plan := k.Wallet.Plan(w.sets, w.statement.Epoch)
+	k.mu.Lock()
+	again := k.again
+	k.again = false
+	k.mu.Unlock()
+	look := k.Wallet.Plan
+	if again {
+		look = k.Wallet.PlanAnew
+	}
+	plan := look(w.sets, w.statement.Epoch)
 	for _, p := range plan.Swaps {
 		s, err := k.Wallet.Swap(w.sets, w.statement.Epoch, wire.TokenCoin, p.Picks, p.Exponents)
 		if err != nil {

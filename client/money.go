@@ -23,7 +23,7 @@ func errNoWallet() *Error {
 func (k *cash) anew() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.refused = nil
+	k.refused, k.again = nil, true
 }
 
 // lastRefused is how the bank ended an order since [cash.anew], or nil.

@@ -90,6 +90,7 @@ type cash struct {
 	drain     []chan struct{}                             // closed when no request is under way
 	paid      uint64                                      // units charged to requests of this client
 	refused   *Error                                      // the last purchase that the bank refused
+	again     bool                                        // somebody asks for what was refused to be tried again
 	refusedIn uint64                                      // its epoch
 	caught    *Error                                      // a bank or a node was caught; nothing is paid any more
 	keys      map[[32]byte]map[[32]byte]ed25519.PublicKey // by header hash, of the candidates; while the change is not there

@@ -32,7 +32,14 @@ type SwapPlan struct {
 // cannot be, are swapped for new ones; change is swapped into coins of the classes
 // that are missing; what is missing then is bought. Of each class a power of two
 // of coins is bought, so that an odd number says nothing about what was spent.
-func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
+// What was refused in this epoch is not planned again: each try burns blanks.
+func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan { return w.plan(sets, epoch, false) }
+
+// PlanAnew is [Wallet.Plan] for somebody who asks for it to be tried again,
+// having put money on the account, say.
+func (w *Wallet) PlanAnew(sets *credits.Set, epoch uint64) Plan { return w.plan(sets, epoch, true) }
+
+func (w *Wallet) plan(sets *credits.Set, epoch uint64, again bool) Plan {
 	var plan Plan
 	sale, ok := selling(sets, wire.TokenCoin, 0, epoch)
 	if !ok {
@@ -63,10 +70,10 @@ func (w *Wallet) Plan(sets *credits.Set, epoch uint64) Plan {
 		plan.Swaps = append(plan.Swaps, SwapPlan{[]Pick{{stock.any.ref}}, []uint8{stock.any.exponent}})
 	}
 	plan.Short = short
-	if w.refusedIn(orderSwap, epoch) {
+	if !again && w.refusedIn(orderSwap, epoch) {
 		plan.Swaps = nil
 	}
-	if far || w.refusedIn(orderBuy, epoch) {
+	if far || !again && w.refusedIn(orderBuy, epoch) {
 		return plan
 	}
 	for _, class := range slices.Backward(slices.Sorted(maps.Keys(short))) {
