@@ -69,6 +69,24 @@ func (k *cash) top(ctx context.Context, now bool) error {
 	return errors.Join(err, drawErr)
 }
 
+// make swaps other coins for one of a class that a request needs now. Whether it
+// could shows in what is there.
+func (k *cash) make(ctx context.Context, w *world, class uint8) {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-k.turn }()
+	plan, ok := k.Wallet.PlanFor(w.sets, w.statement.Epoch, class)
+	if !ok {
+		return
+	}
+	if s, err := k.Wallet.Swap(w.sets, w.statement.Epoch, wire.TokenCoin, plan.Picks, plan.Exponents); err == nil {
+		_ = k.swap(ctx, w, s) // begun, it is gone on with later
+	}
+}
+
 // round does once what there is to do; the stock only if it is asked for.
 func (k *cash) round(ctx context.Context, stock bool) error {
 	w, err := k.client.current(ctx)

@@ -247,7 +247,10 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 			k.forget(headerHash)
 			return s, caught
 		}
-		s, err = k.Wallet.Pay(p)
+		if s, err = k.Wallet.Pay(p); errors.As(err, &none) && none.Tier == 0 {
+			k.make(ctx, w, class)
+			s, err = k.Wallet.Pay(p)
+		}
 	}
 	if err != nil {
 		k.forget(headerHash)

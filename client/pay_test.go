@@ -1059,3 +1059,50 @@ func TestHostileSwaps(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestACoinOfAnotherClassIsMade: a wallet that has the money has the coin.
+func TestACoinOfAnotherClassIsMade(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	for _, tt := range []struct {
+		name    string
+		has     []uint8
+		tokens  uint64
+		class   uint8
+		refused bool
+	}{
+		{"of eight smaller ones", []uint8{class, class, class, class, class, class, class, class}, coin, class + 3, false},
+		{"of seven", []uint8{class, class, class, class, class, class, class}, coin, 0, true},
+		{"of a larger one", []uint8{class + 6}, 1, class, false},
+		{"of smaller ones before a larger one", []uint8{class + 6, class - 1, class - 1}, 1, class, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			wl := w.Wallet(tt.has...)
+			c := w.Client(clienttest.Pays(wl))
+			w.Seen()
+			resp, err := c.RoundTrip(request(t, chatURL, fmt.Sprintf(`{"model":"toy","max_tokens":%d,"messages":[]}`, tt.tokens)))
+			if tt.refused {
+				refused(t, err, credits.CodeFunds)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(resp.Body); err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if seen := w.Seen(); len(seen) != 1 || seen[0].Class != tt.class {
+				t.Errorf("paid with %+v, want class %d", seen, tt.class)
+			}
+			drained(t, c)
+			var had uint64
+			for _, e := range tt.has {
+				had += 1 << e
+			}
+			st := wl.Status(w.Log.Last().Epoch, nil)
+			if got := st.Balance + st.Spent; got != had {
+				t.Errorf("had %d units, balance and spent are %d", had, got)
+			}
+		})
+	}
+}

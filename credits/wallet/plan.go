@@ -100,6 +100,50 @@ func (w *Wallet) refusedIn(what uint8, epoch uint64) bool {
 	return false
 }
 
+// PlanFor is the swap that makes one coin of a class which a request needs now
+// and the stock does not have: of as few others as are worth it together, or of
+// the smallest one that is worth more. It is false where there are none.
+func (w *Wallet) PlanFor(sets *credits.Set, epoch uint64, class uint8) (SwapPlan, bool) {
+	sale, ok := selling(sets, wire.TokenCoin, 0, epoch)
+	if !ok {
+		return SwapPlan{}, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var less []*token
+	var more *token
+	for _, r := range slices.SortedFunc(maps.Keys(w.state.tokens), compareRefs) {
+		t := w.state.tokens[r]
+		k, ok := sets.Spendable(t.keyset, epoch)
+		switch {
+		case !ok || k.Type != wire.TokenCoin || t.held || t.state == stateDoubtful || t.ripe > epoch:
+		case t.exponent < class:
+			less = append(less, t)
+		case t.exponent > class && (more == nil || t.exponent < more.exponent):
+			more = t
+		}
+	}
+	// Powers of two, largest first, come to exactly a larger one if they come to it
+	// at all.
+	slices.SortStableFunc(less, func(a, b *token) int { return cmp.Compare(b.exponent, a.exponent) })
+	var units uint64
+	var plan SwapPlan
+	for _, t := range less[:min(len(less), credits.MaxSwap)] {
+		units, plan.Picks = units+t.units(), append(plan.Picks, Pick{t.ref})
+		if units == 1<<class {
+			break
+		}
+	}
+	if units != 1<<class {
+		if more == nil {
+			return SwapPlan{}, false
+		}
+		units, plan.Picks = more.units(), []Pick{{more.ref}}
+	}
+	plan.Exponents, _ = split(sale, units, map[uint8]int{class: 1})
+	return plan, plan.Exponents != nil
+}
+
 // A shelf is the coins of a stock by what is to be done with them.
 type shelf struct {
 	have     map[uint8]int // coins of a class that is kept, and those that are on their way
