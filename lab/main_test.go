@@ -135,7 +135,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // startLab starts a lab for one test and stops it at its end.
-func startLab(t *testing.T, args ...string) *labProcess {
+func startLab(t testing.TB, args ...string) *labProcess {
 	t.Helper()
 	l := &labProcess{cmd: exec.Command(binary, append([]string{"--json"}, args...)...), ended: make(chan struct{})}
 	l.cmd.Stderr = &l.stderr
@@ -168,7 +168,7 @@ func startLab(t *testing.T, args ...string) *labProcess {
 }
 
 // stop interrupts the lab as Ctrl-C does, unless it has ended, and waits.
-func (l *labProcess) stop(t *testing.T) {
+func (l *labProcess) stop(t testing.TB) {
 	t.Helper()
 	l.cmd.Process.Signal(syscall.SIGINT)
 	select {
