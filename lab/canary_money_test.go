@@ -57,10 +57,10 @@ func (s *sweep) purse(t *testing.T) *purse {
 		if k.Keyset().Type != 1 {
 			continue
 		}
-		// The wallet's first purchase: coins of the class that requests are paid with.
+		// The wallet's first purchase begins with the two coins of its largest class.
 		for i := range uint64(2) {
 			nonce := coin.Nonce(seed, k.Keyset().ID(), 0, i)
-			out, err := k.Output(16, nonce)
+			out, err := k.Output(22, nonce)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -34,6 +34,7 @@ const (
 // client goes through all of it, as do all other processes: nothing else is
 // started anew.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a minute and a half of waiting for clocks")
 	}

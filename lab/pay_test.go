@@ -51,6 +51,7 @@ func settled(t *testing.T, l *labProcess) (m money) {
 const wholeCoins = 1 << 16 // play money is bought in coins of this
 
 func TestEachPromptIsPaidAndChangeComesBack(t *testing.T) {
+	t.Parallel()
 	l := startLab(t)
 	if a := chat(l, sky, true); !a.done {
 		t.Fatalf("%+v", a)
@@ -91,6 +92,7 @@ func TestEachPromptIsPaidAndChangeComesBack(t *testing.T) {
 // TestBankKilledUnderLoad: what was answered was durable, what was not is asked
 // again, and a coin that was held for nobody comes back when its hold ends.
 func TestBankKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	l := startLab(t, "--epoch", "6s")
 	t.Run("CT-03", func(t *testing.T) {
 		var wg sync.WaitGroup
@@ -126,6 +128,7 @@ func TestBankKilledUnderLoad(t *testing.T) {
 
 // TestWalletFromBuyingToRedeeming is the life of a wallet, with the commands.
 func TestWalletFromBuyingToRedeeming(t *testing.T) {
+	t.Parallel()
 	l := startLab(t)
 	dir := l.ready.Dir
 	trust := filepath.Join(dir, "mine.yaml")

@@ -393,7 +393,7 @@ func interrupted(t *testing.T, l *labProcess, breakIt func()) answer {
 // again. No other outcome is right.
 func afterNodeDeath(t *testing.T, l *labProcess) {
 	good, unheard := 0, 0
-	for range 6 {
+	for range 12 { // a third of the draws begin with the dead node: fewer than 3 good ones of 12 come one time in 2,000
 		switch a := chat(l, "hello", true); {
 		case a.status == 200 && a.done && a.code == "":
 			good++
@@ -405,7 +405,7 @@ func afterNodeDeath(t *testing.T, l *labProcess) {
 		}
 	}
 	if good < 3 {
-		t.Errorf("%d of 6 requests were answered; chance alone leaves more", good)
+		t.Errorf("%d of 12 requests were answered; chance alone leaves more", good)
 	}
 }
 
