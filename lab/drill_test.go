@@ -14,7 +14,6 @@ import (
 // the statement, are used by no client two epochs later.
 func TestWithdrawalsArrive(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	stdout, stderr, code := once(t, "drill", "--json", "--epoch", "10s")
 	var all []lab.Drilled
 	if err := json.Unmarshal([]byte(stdout), &all); code != 0 || err != nil || len(all) != 2 {
