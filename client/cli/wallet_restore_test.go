@@ -157,6 +157,7 @@ func TestWalletIsFoundAgain(t *testing.T) {
 	b.patience = 5 * time.Minute
 	m := b.anonymous()
 	b.create()
+	b.sotto(cli.ExitOK, "", "wallet", "policy", "--delay", "0") // coins that wait are not swapped
 	b.sotto(cli.ExitOK, "", "wallet", "buy", "524288")
 	b.must(os.Rename(b.pay.Wallet, b.pay.Wallet+"-lost"))
 	words, err := os.ReadFile(b.words())
