@@ -196,8 +196,10 @@ func TestRequestsTheRouterRefuses(t *testing.T) {
 	w.refused(edit(wire.RoutingBlockSize+15, 0), 400, "header")
 	w.refused(edit(wire.RoutingBlockSize+15, 9), 400, "header")
 	w.refused(edit(wire.RoutingBlockSize+16, 0), 400, "header")
-	w.refused(edit(wire.RoutingBlockSize+60, 9), 400, "header") // the candidates' hash
-	w.refused(edit(9, 7), 409, "epoch")                         // the block's epoch is not the header's
+	b := good()
+	b[wire.RoutingBlockSize+60] ^= 9 // the candidates' hash
+	w.refused(bytes.NewReader(b), 400, "header")
+	w.refused(edit(9, 7), 409, "epoch") // the block's epoch is not the header's
 	w.refused(message(w.header(w.epoch+1, ids...), strings.NewReader("x")), 409, "epoch")
 	w.refused(message(w.header(0, ids...), strings.NewReader("x")), 409, "epoch") // an empty leaf
 	w.refused(message(w.header(w.epoch, ids[0]), strings.NewReader("x")), 400, "route.k")
@@ -206,7 +208,7 @@ func TestRequestsTheRouterRefuses(t *testing.T) {
 		w.refused(bytes.NewReader(good()[:n]), 400, "truncated")
 	}
 	w.refused(message(w.header(w.epoch, ids...), bytes.NewReader(make([]byte, 1<<20))), 413, "size")
-	b := must(io.ReadAll(message(w.header(w.epoch, ids...), bytes.NewReader(make([]byte, 1<<20)))))
+	b = must(io.ReadAll(message(w.header(w.epoch, ids...), bytes.NewReader(make([]byte, 1<<20)))))
 	w.refused(bytes.NewReader(b), 413, "size")
 	t.Run("RT-01", func(t *testing.T) {
 		w.refused(message(w.header(w.epoch, ids[0], ids[1], stranger), strings.NewReader("x")), 400, "route.candidate")
