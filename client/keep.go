@@ -5,6 +5,7 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -334,6 +335,10 @@ func (c *Client) tellBank(ctx context.Context, w *world, path string, content []
 	})
 }
 
+// maxBuckets is the most that a table can be divided into (docs/spec/payment.md,
+// section 7): a bank that named more would have us ask for ever.
+const maxBuckets = 1 << 24
+
 // Table fetches the whole recovery table of a keyset, a bucket at a time, and
 // gives each entry to f: nothing in what is asked says which entries matter.
 func (c *Client) Table(ctx context.Context, keyset [32]byte, f func(credits.TableEntry) error) error {
@@ -346,10 +351,10 @@ func (c *Client) Table(ctx context.Context, keyset [32]byte, f func(credits.Tabl
 	if err != nil {
 		return err
 	}
-	if len(b) != 4 {
+	if len(b) != 4 || binary.BigEndian.Uint32(b) > maxBuckets {
 		return refuse(CodeBank, "the bank's answer is no number of buckets")
 	}
-	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	n := binary.BigEndian.Uint32(b)
 	for i := range n {
 		b, err := c.bankObject(ctx, w, fmt.Sprintf("%s/%d", path, i))
 		if err != nil {

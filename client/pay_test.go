@@ -1106,3 +1106,27 @@ func TestACoinOfAnotherClassIsMade(t *testing.T) {
 		})
 	}
 }
+
+// TestEndlessTable: a bank that names as many buckets as a number can say would
+// have a restored wallet ask for ever.
+func TestEndlessTable(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	asked := 0
+	w.Mint.Bank.Intercept(func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if asked++; asked > 10 {
+				httpx.Problem(rw, http.StatusNotFound, "path")
+				return
+			}
+			if strings.Count(r.URL.Path, "/") == 3 {
+				rw.Write([]byte{0xff, 0xff, 0xff, 0xff})
+			}
+		})
+	})
+	c := w.Client()
+	err := c.Table(t.Context(), w.Mint.Keys.All()[0].Keyset().ID(), func(credits.TableEntry) error { return nil })
+	refused(t, err, client.CodeBank)
+	if asked != 1 {
+		t.Errorf("%d questions", asked)
+	}
+}
