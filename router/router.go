@@ -291,27 +291,8 @@ func (r *Router) ServeOn(ctx context.Context, ln net.Listener) error {
 			r.bank.upstream.CloseIdleConnections()
 		}
 	}()
-	loops.Go(func() { every(ctx, r.config.Poll, func() bool { return r.Poll(ctx) == nil }) })
-	loops.Go(func() { every(ctx, r.config.Health, func() bool { r.Check(ctx); return true }) })
-	loops.Go(func() { every(ctx, r.config.Poll, func() bool { r.CrossVerify(ctx); return true }) })
+	loops.Go(func() { follow.Every(ctx, r.config.Poll, func() bool { return r.Poll(ctx) == nil }) })
+	loops.Go(func() { follow.Every(ctx, r.config.Health, func() bool { r.Check(ctx); return true }) })
+	loops.Go(func() { follow.Every(ctx, r.config.Poll, func() bool { r.CrossVerify(ctx); return true }) })
 	return httpx.Serve(ctx, ln, s)
-}
-
-// every calls f now and after each pause until ctx ends; after a failure it
-// does not wait longer than a second.
-func every(ctx context.Context, pause time.Duration, f func() bool) {
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-		if f() {
-			t.Reset(pause)
-		} else {
-			t.Reset(min(pause, time.Second))
-		}
-	}
 }

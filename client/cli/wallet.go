@@ -17,6 +17,7 @@ import (
 	"github.com/sotto-project/sotto/client"
 	"github.com/sotto-project/sotto/client/account"
 	"github.com/sotto-project/sotto/credits"
+	"github.com/sotto-project/sotto/credits/wallet"
 	"github.com/sotto-project/sotto/internal/wire"
 )
 
@@ -87,6 +88,17 @@ func (e *env) purse() (*purse, client.Config, error) {
 		return nil, cfg, &usageError{fmt.Errorf("%s has no section payments; sotto wallet --help shows one", e.trust)}
 	}
 	return p, cfg, nil
+}
+
+// folder opens the wallet alone, for a command that asks nobody.
+func (e *env) folder(cmd *cobra.Command) (*purse, *wallet.Wallet, error) {
+	p, _, err := e.purse()
+	if err != nil {
+		return nil, nil, err
+	}
+	p.name = cmd.CommandPath()
+	w, err := p.wallet()
+	return p, w, err
 }
 
 // spender opens wallet, account and client for one command.

@@ -37,12 +37,7 @@ from somebody who uses the wallet's folder.
 ` + walletExits,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			p, _, err := e.purse()
-			if err != nil {
-				return err
-			}
-			p.name = cmd.CommandPath()
-			w, err := p.wallet()
+			_, w, err := e.folder(cmd)
 			if err != nil {
 				return err
 			}

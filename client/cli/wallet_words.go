@@ -272,12 +272,7 @@ once, and remove it.
 ` + walletExits,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			p, _, err := e.purse()
-			if err != nil {
-				return err
-			}
-			p.name = cmd.CommandPath()
-			w, err := p.wallet()
+			p, w, err := e.folder(cmd)
 			if err != nil {
 				return err
 			}

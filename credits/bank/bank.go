@@ -19,7 +19,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -148,33 +147,14 @@ func (b *Bank) ServeOn(ctx context.Context, ln net.Listener) error {
 	return all
 }
 
-// every calls f now and after each pause until ctx ends; after a failure it
-// does not wait longer than a second.
-func every(ctx context.Context, pause time.Duration, f func() bool) {
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-		if f() {
-			t.Reset(pause)
-		} else {
-			t.Reset(min(pause, time.Second))
-		}
-	}
-}
-
 func (b *Bank) follow(ctx context.Context) {
-	every(ctx, b.config.Poll, func() bool { return b.Poll(ctx) == nil })
+	follow.Every(ctx, b.config.Poll, func() bool { return b.Poll(ctx) == nil })
 }
 
 // tidy ends holds whose time is over and drops what is past, a little at a time:
 // requests have the processors first.
 func (b *Bank) tidy(ctx context.Context) {
-	every(ctx, b.config.Poll, func() bool {
+	follow.Every(ctx, b.config.Poll, func() bool {
 		more, err := true, error(nil)
 		for i := 0; i < expireBatches && more && err == nil && ctx.Err() == nil; i++ {
 			var n int
