@@ -47,7 +47,12 @@ func (s *sweep) purse(t *testing.T) *purse {
 		t.Fatal(err)
 	}
 	key := strings.TrimSpace(string(read("bank", "account.key")))
-	p := &purse{key: key, secrets: map[string][]string{"seed": {string(raw)}, "words": {string(words.Bytes())}, "API key": {key[strings.LastIndex(key, "_")+1:]}}}
+	// sotto_<16 hexadecimal digits>_<secret>; an underscore is one of its secret's own characters.
+	parts := strings.SplitN(key, "_", 3)
+	if len(parts) != 3 || len(parts[2]) != 43 {
+		t.Fatal("the API key is not written as credits/accounts/api says")
+	}
+	p := &purse{key: key, secrets: map[string][]string{"seed": {string(raw)}, "words": {string(words.Bytes())}, "API key": {parts[2]}}}
 	files, _ := filepath.Glob(filepath.Join(dir, "bank", "keys", "*"+issue.KeySuffix))
 	for _, path := range files {
 		k, err := issue.OpenFile(path)
@@ -94,7 +99,7 @@ func (s *sweep) purse(t *testing.T) *purse {
 	for _, table := range query("spent.db", "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'ops_%'") {
 		p.hashes = append(p.hashes, query("spent.db", "SELECT key FROM "+table)...)
 	}
-	if len(p.nonces) == 0 || len(p.account) < 4 || len(p.hashes) == 0 {
+	if len(p.nonces) == 0 || len(p.account) < canary.MinSize || len(p.hashes) == 0 {
 		t.Fatalf("nothing to look for: %d nonces, account of %d bytes, %d paid requests", len(p.nonces), len(p.account), len(p.hashes))
 	}
 	return p

@@ -203,5 +203,15 @@ func Only(hits []Hit, names ...string) []Hit {
 	return slices.DeleteFunc(slices.Clone(hits), func(h Hit) bool { return !slices.Contains(names, h.Name) })
 }
 
-// For returns a Run that searches for s itself: an address, say.
-func For(s string) *Run { return &Run{stem: s, names: map[string]string{}, patterns: patterns(s)} }
+// MinSize is the fewest bytes that [For] searches for: two of them, in one of
+// the base64 spellings, are a single letter, which stands everywhere.
+const MinSize = 8
+
+// For returns a Run that searches for s itself: an address, say. It panics for
+// less than [MinSize] bytes: what such a search finds says nothing.
+func For(s string) *Run {
+	if len(s) < MinSize {
+		panic(fmt.Sprintf("canary: %d bytes stand in any file by chance; a search needs %d", len(s), MinSize))
+	}
+	return &Run{stem: s, names: map[string]string{}, patterns: patterns(s)}
+}

@@ -110,3 +110,24 @@ func TestMemoryOfThisProcess(t *testing.T) {
 	}
 	runtime.KeepAlive(held)
 }
+
+// A search for next to nothing found it in every file, and the sweep of money
+// failed whenever the secret of an API key had an underscore near its end.
+func TestForRefusesWhatStandsEverywhere(t *testing.T) {
+	for n := range MinSize {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%d bytes: searched for", n)
+				}
+			}()
+			For("12345678"[:n])
+		}()
+	}
+	r := For("12345678")
+	for _, p := range r.patterns {
+		if len(p.bytes) < MinSize {
+			t.Errorf("%s: %d bytes", p.form, len(p.bytes))
+		}
+	}
+}
