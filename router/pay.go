@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -35,6 +36,7 @@ const (
 type bank struct {
 	hold, turn, settle *url.URL
 	upstream           *http.Transport
+	replicas           int // how many serve it
 }
 
 func newBank(c *Config) (*bank, error) {
@@ -49,18 +51,32 @@ func newBank(c *Config) (*bank, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bank{base.JoinPath("/v1/hold"), base.JoinPath("/v1/turn"), base.JoinPath("/v1/settle"), httpx.NewTransport(tc)}, nil
+	t, err := httpx.Replicas(httpx.NewTransport(tc), c.BankReplicas)
+	if err != nil {
+		return nil, fmt.Errorf("router: bank_replicas: %v", err)
+	}
+	return &bank{base.JoinPath("/v1/hold"), base.JoinPath("/v1/turn"), base.JoinPath("/v1/settle"), t, 1 + len(c.BankReplicas)}, nil
 }
 
 // ask posts body and returns the answer, which must have size bytes. What the
-// bank refuses is a problem with its code.
-func (b *bank) ask(ctx context.Context, u *url.URL, body []byte, size int) ([]byte, *problem) {
+// bank refuses is a problem with its code. A replica that went away within the
+// answer is no reason to give up: the bank answers equal questions equally, and
+// so does each of its replicas.
+func (b *bank) ask(ctx context.Context, u *url.URL, body []byte, size int) (out []byte, p *problem) {
+	for range b.replicas {
+		if out, p = b.askOne(ctx, u, body, size); p != errBankAway || ctx.Err() != nil {
+			break
+		}
+	}
+	return out, p
+}
+
+func (b *bank) askOne(ctx context.Context, u *url.URL, body []byte, size int) ([]byte, *problem) {
 	req := (&http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, ProtoMajor: 1, ProtoMinor: 1,
 		Body: httpx.InMemory(body), ContentLength: int64(len(body)), Header: http.Header{"User-Agent": noAgent},
 	}).WithContext(ctx)
-	// The bank answers equal questions equally, so a connection that had gone
-	// stale may be asked over again.
+	// A connection that had gone stale may be asked over again.
 	req.GetBody = func() (io.ReadCloser, error) { return httpx.InMemory(body), nil }
 	req.Header["Idempotency-Key"] = nil // not sent; says to net/http that it may
 	resp, err := b.upstream.RoundTrip(req)

@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,7 +209,7 @@ func coins(s *statement.Statement) {
 	s.Payment, s.MintGeneration, s.TicketKey = statement.PaymentCoins, generation, ticketKey.Public().(ed25519.PublicKey)
 }
 
-func newPaid(t testing.TB, n int, tune func(*router.Config)) *paid {
+func newPaid(t testing.TB, n int, tune func(*world, *router.Config)) *paid {
 	t.Helper()
 	p := &paid{
 		bank: &bank{t: t, evil: map[string]http.HandlerFunc{}, asks: make(chan string, 1000)}, reg: prometheus.NewRegistry(), log: &lines{},
@@ -219,7 +220,7 @@ func newPaid(t testing.TB, n int, tune func(*router.Config)) *paid {
 		c.Timeout = 30 * time.Second
 		c.Bank, c.Log = "https://"+addr, slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		if tune != nil {
-			tune(c)
+			tune(w, c)
 		}
 	})
 	p.router.Register(p.reg)
@@ -901,6 +902,27 @@ func TestBankCodes(t *testing.T) {
 	}
 }
 
+// TestBankReplicas: one that dies within its answer, as often as it is asked, is
+// felt by nobody as long as another one stands.
+func TestBankReplicas(t *testing.T) {
+	var died atomic.Int64
+	p := newPaid(t, 1, func(w *world, c *router.Config) {
+		dying, _ := serveTLS(t, must(w.ca.Issue("bank.sotto", "127.0.0.1")), true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			died.Add(1)
+			hangUp(w, r)
+		}))
+		c.Bank, c.BankReplicas = "https://"+dying, []string{strings.TrimPrefix(c.Bank, "https://")}
+	})
+	for range 6 {
+		if c := p.changed(p.all()); c.State != wire.ChangeUsed {
+			t.Errorf("%+v", c)
+		}
+	}
+	if died.Load() == 0 {
+		t.Error("the dying replica was never asked: nothing was tried")
+	}
+}
+
 // TestPaymentModes: a spend where nobody pays, and none where everybody does,
 // are refused before anybody is asked.
 func TestPaymentModes(t *testing.T) {
@@ -908,7 +930,7 @@ func TestPaymentModes(t *testing.T) {
 	p.refused(message(p.all(), strings.NewReader("body")), 402, "payment")
 	free := newWorld(t, 1, nil)
 	free.refused(paying(free.header(free.epoch, free.ids()...), "body"), 402, "payment")
-	away := newPaid(t, 1, func(c *router.Config) { c.Bank = "" })
+	away := newPaid(t, 1, func(_ *world, c *router.Config) { c.Bank = "" })
 	away.refused(paying(away.all(), "body"), 503, "bank.absent")
 	if len(p.bank.questions())+len(away.bank.questions()) != 0 || len(p.nodes[0].heads)+len(free.nodes[0].heads)+len(away.nodes[0].heads) != 0 {
 		t.Error("somebody was asked")

@@ -69,6 +69,9 @@ type Config struct {
 	Bank string `yaml:"bank"`
 	// BankName is the name in the bank's certificate. Default bank.sotto.
 	BankName string `yaml:"bank_name"`
+	// BankReplicas are further addresses, as "10.0.0.9:8443", of processes that
+	// serve the same bank on the same PostgreSQL. A lost one costs the requests it had.
+	BankReplicas []string `yaml:"bank_replicas"`
 	// MinCandidates and MaxCandidates bound k. Defaults 1 and 8.
 	MinCandidates int `yaml:"min_candidates"`
 	MaxCandidates int `yaml:"max_candidates"`

@@ -62,6 +62,9 @@ type Origin struct {
 	// Name is the DNS name that the origin's certificate must carry. Default:
 	// router.sotto or bank.sotto.
 	Name string `yaml:"name"`
+	// Replicas are further addresses, as "10.0.0.9:8443", of processes that
+	// serve the same: banks on one PostgreSQL, say.
+	Replicas []string `yaml:"replicas"`
 }
 
 // withDefaults returns the configuration with its defaults, or what is wrong

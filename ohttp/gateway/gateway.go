@@ -99,7 +99,11 @@ func (g *Gateway) openOrigins() (*origins, error) {
 		if err != nil {
 			return nil, fmt.Errorf("gateway: identity: %v", err)
 		}
-		o.byName[name] = &origin{cfg.URL, httpx.NewTransport(tc)}
+		t, err := httpx.Replicas(httpx.NewTransport(tc), cfg.Replicas)
+		if err != nil {
+			return nil, fmt.Errorf("gateway: %s: %v", name, err)
+		}
+		o.byName[name] = &origin{cfg.URL, t}
 	}
 	return o, nil
 }
