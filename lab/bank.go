@@ -47,6 +47,14 @@ var labPrices = map[uint8]uint32{0: 64, 1: 64, 2: 32_000}
 
 func (p *plan) paid() bool { return p.opts.Coins }
 
+// bankName names the bank's processes: "bank", "bank-2", and so on.
+func bankName(i int) string {
+	if i == 0 {
+		return "bank"
+	}
+	return fmt.Sprintf("bank-%d", i+1)
+}
+
 func (p *plan) bankDir(name ...string) string {
 	return filepath.Join(append([]string{p.dir, "bank"}, name...)...)
 }
@@ -91,7 +99,11 @@ func (p *plan) mint() error {
 	if err := accounts.CreateStore(p.bankDir("accounts.db"), generation); err != nil {
 		return err
 	}
-	if err := bank.CreateStore(context.Background(), bank.Config{SQLite: p.bankDir("spent.db")}, generation); err != nil {
+	store, err := p.bankStore()
+	if err != nil {
+		return err
+	}
+	if err := bank.CreateStore(context.Background(), store, generation); err != nil {
 		return err
 	}
 	public, err := bank.CreateTicketKey(p.bankDir("ticket.key"), rand.Reader)
@@ -141,13 +153,26 @@ func (p *plan) ticketKeys() ([]string, error) {
 	return []string{hex.EncodeToString(b)}, err
 }
 
+// bankStore says where the anonymous port keeps its books.
+func (p *plan) bankStore() (c bank.Config, err error) {
+	if p.opts.Postgres == "" {
+		c.SQLite = p.bankDir("spent.db")
+		return c, nil
+	}
+	c.Postgres, err = filepath.Abs(p.opts.Postgres)
+	return c, err
+}
+
 func (p *plan) bankConfig(s *seat, trust *transparency.Trust) (bank.Config, error) {
-	id, err := p.operator.issue(s.name, wire.BankAuthority)
-	return bank.Config{
-		Listen: addr(s), TLS: id, Publisher: p.seat("publisher").url, PublisherCA: p.public.ca(), Trust: *trust,
-		SQLite: p.bankDir("spent.db"), Keys: p.bankDir("keys"), TicketKey: p.bankDir("ticket.key"),
-		Away: periodEnds, Poll: 200 * time.Millisecond, Metrics: s.metrics,
-	}, err
+	c, err := p.bankStore()
+	if err != nil {
+		return c, err
+	}
+	c.Listen, c.Publisher, c.PublisherCA, c.Trust = addr(s), p.seat("publisher").url, p.public.ca(), *trust
+	c.Keys, c.TicketKey = p.bankDir("keys"), p.bankDir("ticket.key")
+	c.Away, c.Poll, c.Metrics = periodEnds, 200*time.Millisecond, s.metrics
+	c.TLS, err = p.operator.issue(s.name, wire.BankAuthority)
+	return c, err
 }
 
 func (p *plan) accountsConfig(s *seat, trust *transparency.Trust) (accounts.Config, error) {

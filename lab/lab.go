@@ -42,6 +42,11 @@ type Options struct {
 	Shaping string
 	// Coins has every prompt paid, with play money; otherwise payment is none.
 	Coins bool
+	// Postgres is a file with a PostgreSQL connection string: the bank's anonymous
+	// port keeps its books there, in a new database, and not in SQLite.
+	Postgres string
+	// Banks is how many processes serve that port, on the one PostgreSQL; 0: one.
+	Banks int
 	// Epoch is how long an epoch lasts; 0: ten minutes.
 	Epoch time.Duration
 	// Plain adds a chain of plain reverse proxies to the same engine, for

@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -103,7 +105,9 @@ func (p *plan) seatAll() error {
 	}
 	seat1("publisher", "publisher", "https", "public statements and evidence")
 	if p.paid() {
-		seat1("bank", "bank", "https", "valid coins, and which node may run what they pay for; never who, never an account")
+		for i := range max(p.opts.Banks, 1) {
+			seat1(bankName(i), "bank", "https", "valid coins, and which node may run what they pay for; never who, never an account")
+		}
 		seat1("accounts", "accounts", "https", "your account and what it bought; never when or for what it is spent")
 	}
 	seat1("router", "router", "https", "candidates and padded sizes; never who, what or which model")
@@ -155,8 +159,9 @@ func (p *plan) seatAll() error {
 }
 
 // meter picks a metrics port. The role opens it itself, as its configuration
-// says, so another program could take it in between: nothing but a scrape
-// would miss it.
+// says. Meanwhile an outgoing connection, of which a machine with labs makes
+// hundreds, could be given a port that the system chose; so it is one that the
+// system gives to nobody.
 func (p *plan) meter(s *seat) error {
 	switch s.role {
 	case "node", "publisher", "gateway", "witness", "bank", "accounts": // in the others it is the main's affair
@@ -166,13 +171,31 @@ func (p *plan) meter(s *seat) error {
 	if !p.opts.Metrics {
 		return nil
 	}
-	ln, err := listen("")
-	if err != nil {
-		return err
+	var failed error
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstMeter+rand.IntN(meters)))
+		if err != nil {
+			failed = err
+			continue
+		}
+		at := ln.Addr().String()
+		if err := ln.Close(); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(p.seats, func(o *seat) bool { return o.metrics == at }) {
+			s.metrics = at
+			return nil
+		}
 	}
-	s.metrics = ln.Addr().String()
-	return ln.Close()
+	return fmt.Errorf("no port for the metrics of %s: %w", s.name, failed)
 }
+
+// Ports for metrics: below those for outgoing connections (IANA's begin at 49152,
+// Linux's at 32768), above most services'.
+const (
+	firstMeter = 20000
+	meters     = 12000
+)
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i+1) }
 
@@ -345,7 +368,7 @@ func (p *plan) gatewayConfig(s *seat) (gateway.Config, error) {
 	inside, err := p.operator.issue(s.name, "gateway.sotto")
 	return gateway.Config{
 		Listen: addr(s), TLS: public, Metrics: s.metrics, Keys: p.gatewayKeys, Identity: inside,
-		Router: gateway.Origin{URL: p.seat("router").url}, Bank: gateway.Origin{URL: p.bankURL()},
+		Router: gateway.Origin{URL: p.seat("router").url}, Bank: gateway.Origin{URL: p.bankURL(), Replicas: p.bankReplicas()},
 	}, err
 }
 
@@ -357,12 +380,22 @@ func (p *plan) bankURL() string {
 	return p.seat("bank").url
 }
 
+// bankReplicas are the addresses of the bank's other processes.
+func (p *plan) bankReplicas() (addrs []string) {
+	for _, s := range p.seats {
+		if s.role == "bank" && s.name != bankName(0) {
+			addrs = append(addrs, addr(s))
+		}
+	}
+	return addrs
+}
+
 func (p *plan) routerConfig(s *seat, nodes []string, trust *transparency.Trust) (router.Config, error) {
 	id, err := p.operator.issue(s.name, "router.sotto")
 	return router.Config{
 		Listen: addr(s), TLS: id, Trust: *trust,
 		Publisher: p.seat("publisher").url, PublisherCA: p.public.ca(),
-		Bank:  p.bankURL(),
+		Bank: p.bankURL(), BankReplicas: p.bankReplicas(),
 		Nodes: nodes, Policy: p.policy(), Poll: 200 * time.Millisecond, Health: 100 * time.Millisecond, Grace: p.opts.Epoch / 4,
 	}, err
 }

@@ -62,6 +62,8 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.DurationVar(&r.opts.Epoch, "epoch", 10*time.Minute, "how long an epoch lasts")
 	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
 	f.StringVar(&r.payment, "payment", "", "coins (play money, the default) or none (the default with a hostile part that is not about money)")
+	f.StringVar(&r.opts.Postgres, "postgres", "", "`FILE` with the connection string of an empty PostgreSQL database for the bank (default: SQLite)")
+	f.IntVar(&r.opts.Banks, "banks", 1, "how many bank processes share that database")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
 	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand(), drillCommand())
@@ -115,6 +117,16 @@ func (r *run) main(cmd *cobra.Command, _ []string) error {
 	case "none":
 	default:
 		return clientcli.UsageError(fmt.Errorf("payment %q: coins or none", r.payment))
+	}
+	switch {
+	case r.opts.Banks < 1 || r.opts.Banks > 9:
+		return clientcli.UsageError(fmt.Errorf("banks: %d; 1 to 9", r.opts.Banks))
+	case r.opts.Banks > 1 && r.opts.Postgres == "":
+		return clientcli.UsageError(errors.New("several banks share one database: --banks needs --postgres FILE"))
+	case r.opts.Postgres != "" && !r.opts.Coins:
+		return clientcli.UsageError(errors.New("--postgres is for a lab that pays: --payment coins"))
+	case r.opts.Postgres != "" && r.opts.Evil != "":
+		return clientcli.UsageError(errors.New("hostile parts bring a database of their own: not with --postgres"))
 	}
 	quiet := r.once != "" || r.json
 	r.opts.Progress = cmd.ErrOrStderr()
