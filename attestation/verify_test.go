@@ -6,6 +6,7 @@ package attestation_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -32,11 +33,9 @@ func TestMain(m *testing.M) {
 
 // filtered reports whether only some tests were asked for.
 func filtered() bool {
-	for _, a := range os.Args {
-		for _, f := range []string{"-test.run", "-test.fuzz", "-test.list", "-test.skip"} {
-			if strings.HasPrefix(a, f+"=") && a != f+"=" && !strings.HasPrefix(a, "-test.fuzzcachedir") {
-				return true
-			}
+	for _, name := range []string{"test.run", "test.fuzz", "test.list", "test.skip"} {
+		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
+			return true
 		}
 	}
 	return false
