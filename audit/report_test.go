@@ -241,6 +241,9 @@ func TestAnotherSignerInTheLogsName(t *testing.T) {
 }
 
 func TestRemembersOnlySoMuch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: nothing here happens at the same time; the race detector learns nothing new")
+	}
 	s := newState("x")
 	r := newReader(s)
 	found := alarms{}

@@ -170,6 +170,9 @@ func edges(t testing.TB, s *shape) []int {
 }
 
 func TestLadder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: nothing here happens at the same time; the race detector learns nothing new")
+	}
 	t.Run("TA-04", func(t *testing.T) {
 		for name, kem := range map[string]uint16{"X-Wing": hpke.KEMXWing, "X25519": hpke.KEMX25519} {
 			o := newOperator(t, kem)

@@ -110,6 +110,9 @@ func proofIn(t *testing.T, w *world, dir string) (file string, f *fork.Finding) 
 // before: nothing is sent, the proof is on disk, and the log stays refused, in
 // this process and the next, when all looks well again.
 func TestLogGoesBackOrForks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: nothing here happens at the same time; the race detector learns nothing new")
+	}
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, w *world)
 		code  string

@@ -74,6 +74,9 @@ func TestPackOfTheNextEpoch(t *testing.T) {
 // TestLargePack: a pack may be as large as who makes it may print it; otherwise a
 // fleet that grows is one day refused by all of its clients at once.
 func TestLargePack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: a pack of its largest size is read as any other, and slowly")
+	}
 	w := clienttest.Start(t, 3)
 	w.Epoch(time.Now().Add(-time.Second), time.Hour, edit{Statement: func(_ *statement.Statement, p *statement.Pack) {
 		for i := range byte(2) {
