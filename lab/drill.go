@@ -33,23 +33,29 @@ type Drilled struct {
 // drillBeat is how often a drill looks: it measures no finer.
 const drillBeat = 200 * time.Millisecond
 
-// Drill withdraws an image, by a reviewer's word attached to the release that the
-// publisher lists, and then a node, by leaving it out of the statement, and
-// measures until a client no longer uses either. What it withdrew is back when
-// it ends, the node not.
+// Drill withdraws an image and then a chip, by a reviewer's word attached to the
+// release that the publisher lists, and then a node, by leaving it out of the
+// statement, and measures until a client no longer uses any of them. What it
+// withdrew is back when it ends, the node not.
 func (l *Lab) Drill(ctx context.Context) ([]Drilled, error) {
-	image, err := l.drillImage(ctx)
+	image, err := l.drillRelease(ctx, "image, by a reviewer's word", withdrawn, func(n int) int { return n })
 	if err != nil {
 		return nil, fmt.Errorf("drill: image: %w", err)
+	}
+	chip, err := l.drillRelease(ctx, "chip, by a reviewer's word", chipless, func(int) int { return 1 })
+	if err != nil {
+		return nil, fmt.Errorf("drill: chip: %w", err)
 	}
 	node, err := l.drillNode(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("drill: node: %w", err)
 	}
-	return []Drilled{*image, *node}, nil
+	return []Drilled{*image, *chip, *node}, nil
 }
 
-func (l *Lab) drillImage(ctx context.Context) (*Drilled, error) {
+// drillRelease has the publisher list a release's file with a withdrawal in it,
+// and looks until a client refuses as many of all nodes as it is about.
+func (l *Lab) drillRelease(ctx context.Context, what, file string, about func(int) int) (*Drilled, error) {
 	c, err := l.Client()
 	if err != nil {
 		return nil, err
@@ -59,15 +65,24 @@ func (l *Lab) drillImage(ctx context.Context) (*Drilled, error) {
 	if err != nil {
 		return nil, err
 	}
-	begun, first := time.Now(), r.Epoch
-	if err := listRelease(l.dir, withdrawn); err != nil {
+	begun, first, all := time.Now(), r.Epoch, len(r.Nodes)
+	if err := listRelease(l.dir, file); err != nil {
 		return nil, err
 	}
-	out := &Drilled{What: "image, by a reviewer's word", Outcome: "att.image.revoked"}
+	out := &Drilled{What: what, Outcome: "att.image.revoked"}
 	err = l.lookUntil(ctx, func() (bool, error) {
 		_, err := c.Verify(ctx)
-		if code := client.CodeOf(err); code != out.Outcome {
+		if err != nil && client.CodeOf(err) != out.Outcome {
 			return false, err
+		}
+		refused := 0
+		for _, n := range c.Report().Nodes {
+			if n.Code == out.Outcome {
+				refused++
+			}
+		}
+		if refused != about(all) {
+			return false, fmt.Errorf("%d of %d nodes are refused", refused, all)
 		}
 		out.Epochs, out.Seconds = c.Report().Epoch-first, time.Since(begun).Seconds()
 		return true, nil
@@ -79,8 +94,11 @@ func (l *Lab) drillImage(ctx context.Context) (*Drilled, error) {
 		return nil, err
 	}
 	return out, l.lookUntil(ctx, func() (bool, error) {
-		_, err := c.Verify(ctx)
-		return err == nil, err
+		r, err := c.Verify(ctx)
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(r.Nodes, func(n client.NodeReport) bool { return n.Code != "" }), errors.New("a node is still refused")
 	})
 }
 

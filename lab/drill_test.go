@@ -10,16 +10,16 @@ import (
 	"github.com/sotto-project/sotto/lab"
 )
 
-// TestWithdrawalsArrive: an image that a reviewer withdrew, and a node that left
-// the statement, are used by no client two epochs later.
+// TestWithdrawalsArrive: an image or a chip that a reviewer withdrew, and a node
+// that left the statement, are used by no client two epochs later.
 func TestWithdrawalsArrive(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := once(t, "drill", "--json", "--epoch", "10s")
 	var all []lab.Drilled
-	if err := json.Unmarshal([]byte(stdout), &all); code != 0 || err != nil || len(all) != 2 {
+	if err := json.Unmarshal([]byte(stdout), &all); code != 0 || err != nil || len(all) != 3 {
 		t.Fatalf("exit %d, %v, stdout %q; stderr:\n%s", code, err, stdout, stderr)
 	}
-	for i, want := range []string{"att.image.revoked", "not in the list"} {
+	for i, want := range []string{"att.image.revoked", "att.image.revoked", "not in the list"} {
 		t.Run("AT-51/"+all[i].What, func(t *testing.T) {
 			d := all[i]
 			t.Logf("%d epochs, %.1f s", d.Epochs, d.Seconds)

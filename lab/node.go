@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -72,7 +71,7 @@ func simulatedHardware(ctx context.Context, path string, entries []fakeima.Entry
 	if err != nil {
 		return hw, err
 	}
-	chip, err := root.NewChip(fmt.Sprintf("SIMULATED chip %d", os.Getpid()))
+	chip, err := root.NewChip(chipName(nodeNumber(path)))
 	if err != nil {
 		return hw, err
 	}
@@ -96,6 +95,10 @@ func simulatedHardware(ctx context.Context, path string, entries []fakeima.Entry
 	hw.GPU = func(_ context.Context, nonce [32]byte) ([]byte, error) { return root.GPU().Evidence(nonce, spec) }
 	return hw, nil
 }
+
+// chipName names the chip of the node of that number, in every run: a machine that
+// starts again is no new one.
+func chipName(n int) string { return "of " + nodeName(n) }
 
 // nodeNumber is n of nodeName(n), read from the name of the node's file.
 func nodeNumber(path string) (n int) {

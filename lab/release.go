@@ -26,6 +26,7 @@ const (
 	releaseTrust = "trust.json"
 	goodRelease  = "release.jsonl"
 	withdrawn    = "withdrawn.jsonl" // the same, its image withdrawn by a reviewer
+	chipless     = "chipless.jsonl"  // the same, the first node's chip withdrawn by one
 	unlogged     = "unlogged.jsonl"  // signed alike, and in no log
 	listed       = "listed.jsonl"    // a copy of what the publisher lists
 )
@@ -49,10 +50,15 @@ func (p *plan) releases() error {
 		}
 		file := m.Endorse(m.Make(releasetest.Repository, now.Add(-releasetest.MinAge-24*time.Hour), images, model.Name, weights), 0, now.Add(-time.Minute))
 		revoked := m.Revoke(file, release.KindImage, releasetest.Image, "SIMULATED: writes prompts to disk", now.Add(-time.Minute))
+		chip, err := root.NewChip(chipName(0))
+		if err != nil {
+			return err
+		}
+		stolen := m.Revoke(file, release.KindChip, sha256.Sum256(chip.ID[:]), "SIMULATED: its machine was opened", now.Add(-time.Minute))
 		if err := os.MkdirAll(filepath.Join(p.dir, "releases"), 0o700); err != nil {
 			return err
 		}
-		for name, b := range map[string][]byte{releaseTrust: trust, goodRelease: file, withdrawn: revoked, unlogged: releasetest.Unlogged(file)} {
+		for name, b := range map[string][]byte{releaseTrust: trust, goodRelease: file, withdrawn: revoked, chipless: stolen, unlogged: releasetest.Unlogged(file)} {
 			if err := os.WriteFile(releaseFile(p.dir, name), b, 0o644); err != nil {
 				return err
 			}
@@ -75,6 +81,9 @@ func listRelease(dir, name string) error {
 func (p *plan) released(at time.Time) bool {
 	root, err := attestationtest.OpenRoot(filepath.Join(p.dir, "hardware"))
 	if err != nil {
+		return false
+	}
+	if _, err := os.Stat(releaseFile(p.dir, chipless)); err != nil { // of a lab that knew none
 		return false
 	}
 	file, err1 := os.ReadFile(releaseFile(p.dir, goodRelease))

@@ -20,10 +20,10 @@ func drillCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "drill",
-		Short: "Withdraw an image and a node, and measure until clients refuse them",
+		Short: "Withdraw an image, a chip and a node, and measure until clients refuse them",
 		Long: `Starts a lab with short epochs. A reviewer withdraws the image that all nodes
-run; then a node leaves the statement. Prints how many epochs and seconds passed
-until a client refused. With a log of your own: sotto audit drill.`,
+run, then the chip of one of them; then that node leaves the statement. Prints how
+many epochs and seconds passed until a client refused. With a log of your own: sotto audit drill.`,
 		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Epoch < 4*time.Second {
