@@ -89,41 +89,135 @@ func TestEachPromptIsPaidAndChangeComesBack(t *testing.T) {
 
 }
 
-// TestBankKilledUnderLoad: what was answered was durable, what was not is asked
-// again, and a coin that was held for nobody comes back when its hold ends.
-func TestBankKilledUnderLoad(t *testing.T) {
+// TestKilledUnderLoad: one hop of a payment after the other dies while prompts are
+// paid. What was answered was durable, what was not is asked again, and a coin that
+// was held for nobody comes back when its hold ends.
+func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "--epoch", "6s")
-	t.Run("CT-03", func(t *testing.T) {
-		var wg sync.WaitGroup
-		answers := make([]answer, 12)
-		for i := range answers {
-			wg.Go(func() { answers[i] = chat(l, sky, true) })
-			if i == 5 {
-				kill9(t, l, "bank")
-				again(t, l, "bank", "bank")
+	wallets := map[string]func(string, ...string) (string, string, int){"one": nil, "two": nil, "three": nil}
+	for name := range wallets {
+		run := walletOf(t, l, name)
+		wallets[name] = run
+		for _, args := range [][]string{{"wallet", "create", "--words-file", filepath.Join(l.ready.Dir, name+".words")}, {"wallet", "buy", fmt.Sprint(16 * wholeCoins)}} {
+			if _, stderr, code := run("", args...); code != 0 {
+				t.Fatalf("%v: exit %d\n%s", args, code, stderr)
 			}
 		}
-		wg.Wait()
-		for _, a := range answers {
-			// One that met the bank while it was down is told so, with a code.
-			if !a.done && a.code == "" {
-				t.Errorf("%+v", a)
+	}
+	for _, seat := range []string{"bank", "router", "gateway"} {
+		t.Run("CT-03/"+seat, func(t *testing.T) {
+			var wg sync.WaitGroup
+			ended := make(chan struct{}, 3*len(wallets))
+			for _, run := range wallets {
+				wg.Go(func() {
+					for range 3 {
+						// One that met the hop when it died is told so, whatever it had got by then.
+						if stdout, stderr, code := run(sky, "chat"); code == 0 && stdout == "" || code != 0 && !strings.Contains(stderr, "sotto: ") {
+							t.Errorf("exit %d, %q\n%s", code, stdout, stderr)
+						}
+						ended <- struct{}{}
+					}
+				})
+			}
+			for _, n := range []int{1, 3} { // the others are in the middle of theirs
+				for range n {
+					<-ended
+				}
+				kill9(t, l, seat)
+				again(t, l, seat, seat)
+			}
+			wg.Wait()
+		})
+	}
+	for name, run := range wallets {
+		t.Run("CT-03/"+name, func(t *testing.T) {
+			if m := settledInTime(t, run); m.bought() != 16*wholeCoins || m.Lost != 0 || m.Caught != nil {
+				t.Errorf("value is not conserved: %+v", m)
+			}
+			if stdout, stderr, code := run(sky, "chat"); code != 0 || stdout == "" {
+				t.Errorf("exit %d\n%s", code, stderr)
+			}
+		})
+	}
+}
+
+// settledInTime has a wallet ask for what it is owed until that is nothing; holds
+// that were lost end with their epochs.
+func settledInTime(t *testing.T, run func(stdin string, args ...string) (string, string, int)) (m money) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		_, said, _ := run("", "wallet", "top") // which says that holds have not ended, until they have
+		stdout, stderr, _ := run("", "wallet", "status", "--json")
+		if err := json.Unmarshal([]byte(stdout), &m); err != nil {
+			t.Fatalf("%v: %s", err, stderr)
+		}
+		if m.Owed == 0 && m.Pending == 0 && m.Ordered == 0 {
+			return m
+		} else if time.Now().After(end) {
+			t.Fatalf("not all came back: %+v\n%s", m, said)
+		}
+	}
+}
+
+// TestClientKilledWhilePaying: a program that is killed at any moment of a
+// payment, and then again at the next one, finds everything that is its own.
+func TestClientKilledWhilePaying(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, "--epoch", "6s")
+	run := walletOf(t, l, "mine")
+	must := func(stdin string, args ...string) {
+		t.Helper()
+		if _, stderr, code := run(stdin, args...); code != 0 {
+			t.Fatalf("%v: exit %d\n%s", args, code, stderr)
+		}
+	}
+	must("", "wallet", "create", "--words-file", filepath.Join(l.ready.Dir, "words"))
+	must("", "wallet", "buy", fmt.Sprint(16*wholeCoins))
+	begun := time.Now()
+	must(sky, "chat")
+	whole := time.Since(begun)
+	t.Run("CT-02", func(t *testing.T) {
+		killed := 0
+		for i := range 12 {
+			cmd := exec.Command(binary, "chat", "--trust", filepath.Join(l.ready.Dir, "mine.yaml"))
+			cmd.Stdin = strings.NewReader(sky)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(whole*time.Duration(i+1)/12, func() { cmd.Process.Kill() })
+			if cmd.Wait() != nil {
+				killed++
 			}
 		}
-		eventually(t, "a paid answer", func() bool { return chat(l, sky, false).done })
-		var m money
-		for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-			if m = proxyMoney(t, l); m.Owed == 0 && m.Pending == 0 && m.Ordered == 0 {
-				break
-			} else if time.Now().After(end) {
-				t.Fatalf("not all came back: %+v", m)
-			}
+		if killed == 0 {
+			t.Error("nobody was killed in time")
 		}
-		if m.bought()%wholeCoins != 0 || m.Lost != 0 || m.Caught != nil {
+		if m := settledInTime(t, run); m.bought() != 16*wholeCoins || m.Lost != 0 || m.Caught != nil {
 			t.Errorf("value is not conserved: %+v", m)
 		}
+		must(sky, "chat")
 	})
+}
+
+// walletOf returns how commands are run with a wallet of the lab's directory, which
+// need not be there yet.
+func walletOf(t *testing.T, l *labProcess, name string) func(stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	trust := filepath.Join(l.ready.Dir, name+".yaml")
+	b, err := os.ReadFile(filepath.Join(l.ready.Dir, "trust.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(trust, []byte(strings.Replace(string(b), "wallet: wallet\n", "wallet: "+name+"\n", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func(stdin string, args ...string) (string, string, int) {
+		t.Helper()
+		cmd := exec.Command(binary, append(args, "--trust", trust)...)
+		cmd.Stdin = strings.NewReader(stdin)
+		return finish(t, cmd)
+	}
 }
 
 // TestWalletFromBuyingToRedeeming is the life of a wallet, with the commands.
@@ -131,20 +225,11 @@ func TestWalletFromBuyingToRedeeming(t *testing.T) {
 	t.Parallel()
 	l := startLab(t)
 	dir := l.ready.Dir
-	trust := filepath.Join(dir, "mine.yaml")
-	b, err := os.ReadFile(filepath.Join(dir, "trust.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(trust, []byte(strings.Replace(string(b), "wallet: wallet\n", "wallet: mine\n", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	words := filepath.Join(dir, "words")
+	mine := walletOf(t, l, "mine")
 	run := func(stdin string, args ...string) string {
 		t.Helper()
-		cmd := exec.Command(binary, append(args, "--trust", trust)...)
-		cmd.Stdin = strings.NewReader(stdin)
-		stdout, stderr, code := finish(t, cmd)
+		stdout, stderr, code := mine(stdin, args...)
 		if code != 0 {
 			t.Fatalf("%v: exit %d\n%s%s", args, code, stdout, stderr)
 		}

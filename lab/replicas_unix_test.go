@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -36,25 +35,9 @@ func TestOneOfThreeBanksIsLost(t *testing.T) {
 
 	// A wallet whose copies go on as if nothing had been spent.
 	dir := l.ready.Dir
-	trust := func(wallet string) string {
-		b, err := os.ReadFile(filepath.Join(dir, "trust.yaml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, wallet+".yaml")
-		if err := os.WriteFile(path, []byte(strings.Replace(string(b), "wallet: wallet\n", "wallet: "+wallet+"\n", 1)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	run := func(wallet, stdin string, args ...string) (string, string, int) {
-		t.Helper()
-		cmd := exec.Command(binary, append(args, "--trust", trust(wallet))...)
-		cmd.Stdin = strings.NewReader(stdin)
-		return finish(t, cmd)
-	}
+	mine := walletOf(t, l, "mine")
 	for _, args := range [][]string{{"wallet", "create", "--words-file", filepath.Join(dir, "words")}, {"wallet", "buy", fmt.Sprint(wholeCoins)}} {
-		if _, stderr, code := run("mine", "", args...); code != 0 {
+		if _, stderr, code := mine("", args...); code != 0 {
 			t.Fatalf("%v: exit %d\n%s", args, code, stderr)
 		}
 	}
@@ -64,7 +47,7 @@ func TestOneOfThreeBanksIsLost(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	if _, stderr, code := run("mine", sky, "chat"); code != 0 {
+	if _, stderr, code := mine(sky, "chat"); code != 0 {
 		t.Fatalf("the coin's first spend: exit %d\n%s", code, stderr)
 	}
 
@@ -93,7 +76,7 @@ func TestOneOfThreeBanksIsLost(t *testing.T) {
 	})
 	t.Run("CT-01", func(t *testing.T) {
 		for _, c := range copies { // whichever replica is asked
-			if stdout, stderr, code := run(c, sky, "chat"); code != 10 || stdout != "" {
+			if stdout, stderr, code := walletOf(t, l, c)(sky, "chat"); code != 10 || stdout != "" {
 				t.Errorf("a spent coin: exit %d, %q\n%s", code, stdout, stderr)
 			}
 		}
