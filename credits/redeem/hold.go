@@ -114,6 +114,7 @@ func (b *Bank) again(v *view, op *Op, d *Draft, h *hold) (*wire.Ticket, error) {
 		}
 		return nil, refuse(credits.CodeTurn, "another ticket of this request was signed, or it is over")
 	}
+	b.fresh.put(v.generation, op)
 	return b.sign(v, op, h), nil
 }
 
@@ -236,6 +237,8 @@ func (b *Bank) Turn(ctx context.Context, body []byte) (*wire.Ticket, error) {
 		op.Data = h.append(nil)
 		switch err := b.c.Store.Advance(ctx, v.generation, op, nil); {
 		case err == nil:
+			op.Version++
+			b.fresh.put(v.generation, &op)
 			return b.sign(v, &op, h), nil
 		case !errors.Is(err, ErrConflict):
 			return nil, of(err)

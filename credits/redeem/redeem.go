@@ -58,6 +58,7 @@ type Bank struct {
 	view      atomic.Pointer[view]
 	following sync.Mutex
 	cpu       chan struct{} // a place for each processor: arithmetic, not requests, is what there is little of
+	fresh     fresh
 }
 
 // New returns a bank that serves nothing until [Bank.Follow].
