@@ -98,6 +98,7 @@ func (b *Bank) Hold(ctx context.Context, body []byte) (*wire.Ticket, error) {
 		Op:    Op{Key: c.hash, Until: until, Epoch: block.Epoch, State: StateHeld, Data: h.append(nil)},
 		Coins: coins, Type: h.tokenType, Limit: b.c.Rates[h.tokenType],
 	}
+	b.gate.pass()
 	op, err := b.c.Store.Begin(ctx, v.generation, d)
 	if err != nil {
 		return nil, of(err)

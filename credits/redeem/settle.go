@@ -159,6 +159,7 @@ func (b *Bank) end(ctx context.Context, v *view, op *Op, ends ending) (*wire.Cha
 		}
 	}
 	done.Data = endData(c)
+	b.gate.pass()
 	switch err := b.c.Store.Advance(ctx, v.generation, done, entries); {
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrStale):
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ func run[T any](s *Store, from chan T, core func(T) *write, same func(a, b T) bo
 		case <-s.stop:
 			return
 		}
+		runtime.Gosched() // whoever came together with the first is about to ask
 	more:
 		for len(batch) < maxBatch {
 			select {

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/sotto-project/sotto/credits/redeem"
@@ -53,6 +54,7 @@ func (s *Store) run() {
 		case <-s.stop:
 			return
 		}
+		runtime.Gosched() // whoever came together with the first is about to ask
 	more:
 		for len(batch) < maxBatch {
 			select {
