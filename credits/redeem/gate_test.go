@@ -69,23 +69,23 @@ func TestGate(t *testing.T) {
 			enter(g, through, 1)
 			time.Sleep(gateWait / 2)
 			enter(g, through, 1)
-			time.Sleep(gateWait/2 - 1)
+			time.Sleep(gateWait/2 - time.Nanosecond)
 			synctest.Wait()
 			if n := through.Load(); n != 0 {
 				t.Errorf("%d went too early", n)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if n := through.Load(); n != 2 { // the second goes with the first
 				t.Errorf("%d of 2", n)
 			}
 			enter(g, through, 1) // its own wait, not what is left of theirs
-			time.Sleep(gateWait - 1)
+			time.Sleep(gateWait - time.Nanosecond)
 			synctest.Wait()
 			if n := through.Load(); n != 2 {
 				t.Error("went too early")
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if n := through.Load(); n != 3 {
 				t.Error("waits for ever")
