@@ -163,10 +163,50 @@ func TestEncodings(t *testing.T) {
 				t.Errorf("%s: accepted", name)
 			}
 		}
+		var v struct{ Invalid map[string][]string }
+		load(t, "testdata/rfc9496.json", &v)
+		if len(v.Invalid) != 5 {
+			t.Fatalf("%d kinds of invalid encodings", len(v.Invalid))
+		}
+		for kind, list := range v.Invalid {
+			for i, e := range list {
+				if credits.Canonical([32]byte(unhex(t, e))) {
+					t.Errorf("RFC 9496, %s, %d: accepted", kind, i)
+				}
+			}
+		}
 		for n := range 50 {
 			if !credits.Canonical(element(n)) {
 				t.Errorf("element %d was refused", n)
 			}
+			// The spellings that a decoder could take for the same element.
+			for name, e := range map[string][32]byte{"negative": negative(element(n)), "top": top(element(n)), "both": top(negative(element(n)))} {
+				if credits.Canonical(e) {
+					t.Errorf("element %d has another spelling: %s", n, name)
+				}
+			}
+		}
+	})
+}
+
+// FuzzElement: what is taken for an element prints the same.
+func FuzzElement(f *testing.F) {
+	for n := range 4 {
+		e := element(n)
+		f.Add(e[:])
+	}
+	f.Add(make([]byte, 32))
+	f.Add(bytes.Repeat([]byte{0xff}, 32))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) != 32 {
+			return
+		}
+		x, err := credits.ParseElement([32]byte(b))
+		if err != nil {
+			return
+		}
+		if again, err := x.MarshalBinaryCompress(); err != nil || !bytes.Equal(again, b) {
+			t.Error("printed differently")
 		}
 	})
 }

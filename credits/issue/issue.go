@@ -11,11 +11,13 @@ package issue
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
+	"github.com/cloudflare/circl/group"
 	"github.com/cloudflare/circl/oprf"
 
 	"github.com/sotto-project/sotto/credits"
@@ -35,6 +37,13 @@ type Keys struct {
 	set     *credits.Keyset
 	servers map[uint8]oprf.VerifiableServer
 	private map[uint8]*oprf.PrivateKey
+	pairs   map[uint8]pair // the same, to evaluate with
+}
+
+// A pair is a private key and its public one. It is not changed once made.
+type pair struct {
+	secret *scalar
+	public *point
 }
 
 // Generate draws keys for the denominations given, ascending, and returns them
@@ -59,17 +68,28 @@ func Generate(random io.Reader, template credits.Keyset, exponents []uint8) (*Ke
 }
 
 func assemble(template credits.Keyset, exponents []uint8, private []*oprf.PrivateKey) (*Keys, error) {
-	k := &Keys{servers: map[uint8]oprf.VerifiableServer{}, private: map[uint8]*oprf.PrivateKey{}}
+	k := &Keys{servers: map[uint8]oprf.VerifiableServer{}, private: map[uint8]*oprf.PrivateKey{}, pairs: map[uint8]pair{}}
 	template.Keys = nil
 	for i, e := range exponents {
-		if scalar, err := private[i].MarshalBinary(); err != nil || isOne(scalar) {
+		raw, err := private[i].MarshalBinary()
+		if err != nil || isOne(raw) {
 			return nil, ErrWeak // evaluating with one changes nothing: outputs could be had from blanks
 		}
+		secret := group.Ristretto255.NewScalar()
+		if err := secret.UnmarshalBinary(raw); err != nil {
+			return nil, ErrWeak
+		}
+		clear(raw)
 		// Public computes on its first call, without a lock: here, before anybody else sees it.
 		public, err := private[i].Public().MarshalBinary()
 		if err != nil || len(public) != 32 {
 			return nil, fmt.Errorf("issue: public key of exponent %d", e)
 		}
+		element, ok := decode([32]byte(public))
+		if !ok {
+			return nil, ErrWeak
+		}
+		k.pairs[e] = pair{&scalar{Scalar: secret}, element}
 		template.Keys = append(template.Keys, credits.Key{Exponent: e, Element: [32]byte(public)})
 		k.private[e] = private[i]
 		k.servers[e] = oprf.NewVerifiableServer(credits.Suite, private[i])
@@ -95,32 +115,34 @@ func (k *Keys) String() string { id := k.set.ID(); return fmt.Sprintf("keys of k
 func (k *Keys) Keyset() *credits.Keyset { return k.set }
 
 // Evaluate evaluates blinded elements with the key of one denomination, with
-// one proof over all of them.
+// one proof over all of them (RFC 9497, Section 3.3.2, BlindEvaluate).
 func (k *Keys) Evaluate(exponent uint8, blinded [][32]byte) (elements [][32]byte, proof [64]byte, err error) {
-	server, ok := k.servers[exponent]
+	key, ok := k.pairs[exponent]
 	if !ok {
 		return nil, proof, ErrClass
 	}
-	request := &oprf.EvaluationRequest{}
-	for _, b := range blinded {
-		x, err := credits.ParseElement(b)
+	in, out := make([]group.Element, len(blinded)), make([]group.Element, len(blinded))
+	for i := range blinded {
+		x, ok := decode(blinded[i])
+		if !ok {
+			return nil, proof, ErrElement
+		}
+		in[i] = x
+	}
+	elements = make([][32]byte, len(blinded))
+	for i, x := range in {
+		e := new(point).Mul(x, key.secret)
+		enc, err := e.MarshalBinaryCompress()
 		if err != nil {
 			return nil, proof, ErrElement
 		}
-		request.Elements = append(request.Elements, x)
+		elements[i], out[i] = [32]byte(enc), e
 	}
-	evaluation, err := server.Evaluate(request)
+	p, err := prover.ProveBatchRFC9497(key.secret, key.public, in, out, rand.Reader)
 	if err != nil {
 		return nil, proof, ErrElement
 	}
-	for _, x := range evaluation.Elements {
-		enc, err := x.MarshalBinaryCompress()
-		if err != nil {
-			return nil, proof, ErrElement
-		}
-		elements = append(elements, [32]byte(enc))
-	}
-	enc, err := evaluation.Proof.MarshalBinary()
+	enc, err := p.MarshalBinary()
 	if err != nil || len(enc) != len(proof) {
 		return nil, proof, ErrElement
 	}

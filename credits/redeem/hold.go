@@ -98,6 +98,7 @@ func (b *Bank) Hold(ctx context.Context, body []byte) (*wire.Ticket, error) {
 		Op:    Op{Key: c.hash, Until: until, Epoch: block.Epoch, State: StateHeld, Data: h.append(nil)},
 		Coins: coins, Type: h.tokenType, Limit: b.c.Rates[h.tokenType],
 	}
+	b.gate.pass()
 	op, err := b.c.Store.Begin(ctx, v.generation, d)
 	if err != nil {
 		return nil, of(err)
@@ -114,6 +115,7 @@ func (b *Bank) again(v *view, op *Op, d *Draft, h *hold) (*wire.Ticket, error) {
 		}
 		return nil, refuse(credits.CodeTurn, "another ticket of this request was signed, or it is over")
 	}
+	b.fresh.put(v.generation, op)
 	return b.sign(v, op, h), nil
 }
 
@@ -236,6 +238,8 @@ func (b *Bank) Turn(ctx context.Context, body []byte) (*wire.Ticket, error) {
 		op.Data = h.append(nil)
 		switch err := b.c.Store.Advance(ctx, v.generation, op, nil); {
 		case err == nil:
+			op.Version++
+			b.fresh.put(v.generation, &op)
 			return b.sign(v, &op, h), nil
 		case !errors.Is(err, ErrConflict):
 			return nil, of(err)

@@ -58,6 +58,8 @@ type Bank struct {
 	view      atomic.Pointer[view]
 	following sync.Mutex
 	cpu       chan struct{} // a place for each processor: arithmetic, not requests, is what there is little of
+	fresh     fresh
+	gate      gate
 }
 
 // New returns a bank that serves nothing until [Bank.Follow].
@@ -103,9 +105,12 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // compute runs f when a processor is free for it.
 func (b *Bank) compute(ctx context.Context, f func() error) error {
+	b.gate.wanted.Add(1)
 	select {
 	case b.cpu <- struct{}{}:
+		b.gate.wanted.Add(-1)
 	case <-ctx.Done():
+		b.gate.wanted.Add(-1)
 		return ctx.Err()
 	}
 	defer func() { <-b.cpu }()

@@ -79,10 +79,16 @@ func (b *Bank) settle(ctx context.Context, key [32]byte, ends ending) (*wire.Cha
 		return nil, err
 	}
 	stale := false
-	for {
-		op, err := b.c.Store.Get(ctx, key)
-		if err != nil {
-			return nil, of(err)
+	for first := true; ; first = false {
+		op, known := Op{}, false
+		if first && ends != nil {
+			op, known = b.fresh.take(v, key)
+		}
+		if !known {
+			var err error
+			if op, err = b.c.Store.Get(ctx, key); err != nil {
+				return nil, of(err)
+			}
 		}
 		switch op.State {
 		case StateUsed, StateReturned:
@@ -91,6 +97,7 @@ func (b *Bank) settle(ctx context.Context, key [32]byte, ends ending) (*wire.Cha
 			return nil, refuse(credits.CodeAbsent, "nothing is known by that name")
 		}
 		var c *wire.Change
+		var err error
 		switch over := stale || op.Epoch+2 <= v.newest; {
 		case over:
 			c, err = b.end(ctx, v, &op, nil) // nobody is charged late
@@ -102,8 +109,8 @@ func (b *Bank) settle(ctx context.Context, key [32]byte, ends ending) (*wire.Cha
 		switch {
 		case err == nil:
 			return c, nil
-		case errors.Is(err, ErrConflict):
-			// Somebody else was faster: see what is there now.
+		case errors.Is(err, ErrConflict), known && errors.As(err, new(*credits.Refusal)):
+			// Somebody else was faster, or may have been: see what is there now.
 		case errors.Is(err, ErrStale) && !stale:
 			stale = true // the database has seen a newer statement than this process
 		default:
@@ -152,6 +159,7 @@ func (b *Bank) end(ctx context.Context, v *view, op *Op, ends ending) (*wire.Cha
 		}
 	}
 	done.Data = endData(c)
+	b.gate.pass()
 	switch err := b.c.Store.Advance(ctx, v.generation, done, entries); {
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrStale):
 		return nil, err

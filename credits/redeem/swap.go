@@ -66,6 +66,7 @@ func (b *Bank) Swap(ctx context.Context, body []byte) ([]wire.Minted, error) {
 	if err := b.compute(ctx, func() error { return b.fill(d, e, s) }); err != nil {
 		return nil, err
 	}
+	b.gate.pass()
 	op, err := b.c.Store.Begin(ctx, v.generation, d)
 	if err != nil {
 		return nil, of(err)

@@ -5,6 +5,7 @@ package sqlite_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,6 +42,58 @@ func TestAttacks(t *testing.T)  { storetest.Attacks(t, maker) }
 func TestFailureTable(t *testing.T) {
 	fail := func(s redeem.Store, f func(string) error) { s.(*sqlite.Store).Fail(f) }
 	storetest.Steps(t, maker, fail, []string{"begin", "op", "coin", "rate", "advance", "line", "serve", "prepare", "prepared", "forget", "raise", "commit", "committed"}, "committed", true)
+}
+
+// TestRefusalThatCannotBeUndone: an operation was written before its second coin
+// was found spent; where it cannot be taken out again, nothing of it stays.
+func TestRefusalThatCannotBeUndone(t *testing.T) {
+	ctx := t.Context()
+	s := maker(t, 7).Open(t).(*sqlite.Store)
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ok(s.Prepare(ctx, []uint64{40}))
+	ok(s.Serve(ctx, 7, 5))
+	draft := func(key byte, coins ...byte) *redeem.Draft {
+		d := &redeem.Draft{Op: redeem.Op{Key: [32]byte{key}, Until: 40, Epoch: 5, State: redeem.StateHeld}}
+		for _, c := range coins {
+			d.Coins = append(d.Coins, redeem.Coin{ID: [32]byte{c}, Until: 40})
+		}
+		return d
+	}
+	_, err := s.Begin(ctx, 7, draft(1, 1))
+	ok(err)
+	for n := range 3 { // each of the two deletions fails, then none
+		left := n
+		s.Fail(func(step string) error {
+			if step == "undo" {
+				if left == 0 {
+					return storetest.ErrFault
+				}
+				left--
+			}
+			return nil
+		})
+		want := storetest.ErrFault
+		if n == 2 {
+			want = redeem.ErrSpent
+		}
+		if _, err := s.Begin(ctx, 7, draft(2, 2, 1)); !errors.Is(err, want) {
+			t.Errorf("%d: %v, want %v", n, err, want)
+		}
+		s.Fail(func(string) error { return nil })
+		if _, err := s.Get(ctx, [32]byte{2}); !errors.Is(err, redeem.ErrAbsent) {
+			t.Errorf("%d: it is there, %v", n, err)
+		}
+		if _, err := s.Spender(ctx, redeem.Coin{ID: [32]byte{2}, Until: 40}); !errors.Is(err, redeem.ErrAbsent) {
+			t.Errorf("%d: its first coin is spent, %v", n, err)
+		}
+	}
+	_, err = s.Begin(ctx, 7, draft(3, 2))
+	ok(err)
 }
 
 // TestFiles: which files are opened, and which are not.

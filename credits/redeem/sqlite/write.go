@@ -4,11 +4,14 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/sotto-project/sotto/credits/redeem"
 )
@@ -16,8 +19,7 @@ import (
 // maxBatch is how many writes share a transaction at most.
 const maxBatch = 256
 
-// A job is one write. Its function checks before it writes: what it refuses, it
-// has not touched.
+// A job is one write. What its function refuses, it leaves as it was.
 type job struct {
 	do   func(*tx) error
 	err  error // what do said, or why nothing is known
@@ -53,6 +55,7 @@ func (s *Store) run() {
 		case <-s.stop:
 			return
 		}
+		runtime.Gosched() // whoever came together with the first is about to ask
 	more:
 		for len(batch) < maxBatch {
 			select {
@@ -202,6 +205,19 @@ func (t *tx) exec(step, query string, args ...any) error {
 	return nil
 }
 
+// add executes the insertion of a row, and reports whether there was none.
+func (t *tx) add(step, query string, args ...any) (bool, error) {
+	if err := t.s.step(step); err != nil {
+		return false, err
+	}
+	r, err := t.Exec(query, args...)
+	if err != nil {
+		return false, fmt.Errorf("sqlite: %s: %w", step, err)
+	}
+	n, err := r.RowsAffected()
+	return n == 1, err
+}
+
 // known is what the database knows about itself.
 func (t *tx) known() (redeem.Meta, error) {
 	if t.meta == nil {
@@ -335,10 +351,10 @@ func (t *tx) begin(generation uint64, d *redeem.Draft) (redeem.Op, error) {
 	if err := t.fence(generation, d.Epoch, d.State); err != nil {
 		return none, err
 	}
-	if op, err := getOp(t, d.Until, d.Key); err == nil || !errors.Is(err, redeem.ErrAbsent) {
-		return op, err
-	}
 	if d.Limit > 0 {
+		if op, err := getOp(t, d.Until, d.Key); err == nil || !errors.Is(err, redeem.ErrAbsent) {
+			return op, err
+		}
 		var n uint64
 		if err := t.QueryRow("SELECT n FROM rates WHERE epoch = ? AND type = ?", int64(d.Epoch), d.Type).Scan(&n); err != nil && err != sql.ErrNoRows {
 			return none, err
@@ -347,20 +363,20 @@ func (t *tx) begin(generation uint64, d *redeem.Draft) (redeem.Op, error) {
 			return none, redeem.ErrRate
 		}
 	}
-	for _, c := range d.Coins {
-		if _, err := spender(t, c); err == nil {
-			return none, redeem.ErrSpent
-		} else if !errors.Is(err, redeem.ErrAbsent) {
-			return none, err
-		}
-	}
-	// From here on it writes, and an error breaks the transaction.
-	if err := t.exec("op", fmt.Sprintf("INSERT INTO ops_%d VALUES (?, ?, ?, ?, ?)", d.Until), d.Key[:], int64(d.Epoch), d.State, d.Version, blob(d.Data)); err != nil {
+	// Written first and looked at where that did not go: mostly it goes. From here
+	// on an error that is no refusal breaks the transaction.
+	switch added, err := t.add("op", fmt.Sprintf("INSERT INTO ops_%d VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", d.Until), d.Key[:], int64(d.Epoch), d.State, d.Version, blob(d.Data)); {
+	case err != nil:
 		return none, err
+	case !added:
+		return getOp(t, d.Until, d.Key)
 	}
-	for _, c := range d.Coins {
-		if err := t.exec("coin", fmt.Sprintf("INSERT INTO coins_%d VALUES (?, ?)", c.Until), c.ID[:], d.Key[:]); err != nil {
+	for i, c := range d.Coins {
+		switch added, err := t.add("coin", fmt.Sprintf("INSERT INTO coins_%d VALUES (?, ?) ON CONFLICT DO NOTHING", c.Until), c.ID[:], d.Key[:]); {
+		case err != nil:
 			return none, err
+		case !added:
+			return none, cmp.Or(t.undo(d, i), redeem.ErrSpent)
 		}
 	}
 	if d.Limit > 0 {
@@ -371,6 +387,16 @@ func (t *tx) begin(generation uint64, d *redeem.Draft) (redeem.Op, error) {
 	return d.Op, t.lines(d.Entries)
 }
 
+// undo takes out a new operation and the first n of its coins.
+func (t *tx) undo(d *redeem.Draft, n int) error {
+	for _, c := range d.Coins[:n] {
+		if err := t.exec("undo", fmt.Sprintf("DELETE FROM coins_%d WHERE id = ? AND key = ?", c.Until), c.ID[:], d.Key[:]); err != nil {
+			return err
+		}
+	}
+	return t.exec("undo", fmt.Sprintf("DELETE FROM ops_%d WHERE key = ?", d.Until), d.Key[:])
+}
+
 // blob is b, never NULL.
 func blob(b []byte) []byte {
 	if b == nil {
@@ -379,15 +405,27 @@ func blob(b []byte) []byte {
 	return b
 }
 
+// maxLines is how many table entries one statement writes.
+const maxLines = 8
+
 // lines writes table entries. Of two with one name the one worth more stays:
 // its exponent is the first byte of what was minted.
 func (t *tx) lines(entries []redeem.Entry) error {
-	for i := range entries {
-		e := &entries[i]
-		if err := t.exec("line", fmt.Sprintf("INSERT INTO lines_%d VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET minted = excluded.minted WHERE substr(excluded.minted, 1, 1) > substr(minted, 1, 1)", e.Until),
-			e.Keyset[:], e.Name[:], e.Minted.Append(nil)); err != nil {
+	for len(entries) > 0 {
+		n, until := 1, entries[0].Until
+		for n < min(len(entries), maxLines) && entries[n].Until == until {
+			n++
+		}
+		args := make([]any, 0, 3*maxLines)
+		for i := range entries[:n] {
+			e := &entries[i]
+			args = append(args, e.Keyset[:], e.Name[:], e.Minted.Append(nil))
+		}
+		if err := t.exec("line", fmt.Sprintf("INSERT INTO lines_%d VALUES (?, ?, ?)%s ON CONFLICT DO UPDATE SET minted = excluded.minted WHERE substr(excluded.minted, 1, 1) > substr(minted, 1, 1)",
+			until, strings.Repeat(", (?, ?, ?)", n-1)), args...); err != nil {
 			return err
 		}
+		entries = entries[n:]
 	}
 	return nil
 }

@@ -297,6 +297,24 @@ func testTables(t *testing.T, maker Maker) {
 			t.Errorf("%+v", got)
 		}
 	})
+	t.Run("several times in one write, in two parts", func(t *testing.T) {
+		d := draft(20, 20)
+		for n, exponent := range []uint8{2, 12, 5, 12, 1} {
+			e := line(k, id("twice"), exponent, byte(n))
+			late := e
+			late.Keyset, late.Until = id("later keyset"), 50
+			d.Entries = append(d.Entries, e, late, late)
+		}
+		_, err := s.Begin(ctx, generation, d)
+		ok(t, err)
+		for until, k := range map[uint64][32]byte{40: k, 50: id("later keyset")} {
+			got, err := s.Table(ctx, k, until, id("twice"), id("twice"))
+			ok(t, err)
+			if len(got) != 1 || got[0].Minted.Exponent != 12 {
+				t.Errorf("part %d: %+v", until, got)
+			}
+		}
+	})
 	_, err = s.Fixed(ctx, k, 5)
 	is(t, err, redeem.ErrAbsent)
 	for _, bits := range []uint8{3, 4} {
