@@ -129,15 +129,25 @@ func (k *cash) owed(ctx context.Context, w *world) (err error) {
 				absentErr = errors.Join(absentErr, errOwed)
 			}
 			err = errors.Join(err, absentErr)
-		case askErr != nil:
+		case nobody(askErr):
 			return errors.Join(err, askErr)
-		case c.State == wire.ChangePending:
+		case askErr != nil: // about this one: the others are asked for all the same
+			err = errors.Join(err, askErr)
+		case !k.take(o.HeaderHash, c, w):
 			err = errors.Join(err, errOwed)
-		default:
-			k.take(o.HeaderHash, c, w)
 		}
 	}
 	return err
+}
+
+// nobody reports whether nobody answered at all: the next question would fare no
+// better. What was said about one payment or swap must not keep others waiting.
+func nobody(err error) bool {
+	switch CodeOf(err) {
+	case CodeRelay, "bank.unreachable", "":
+		return err != nil
+	}
+	return false
 }
 
 func (k *cash) change(ctx context.Context, w *world, headerHash [32]byte) (*wire.Change, error) {
@@ -159,11 +169,12 @@ func (k *cash) swaps(ctx context.Context, w *world) error {
 		return err
 	}
 	for _, s := range list {
-		if err := k.swap(ctx, w, s); err != nil {
-			return err
+		askErr := k.swap(ctx, w, s)
+		if err = errors.Join(err, askErr); nobody(askErr) {
+			break
 		}
 	}
-	return nil
+	return err
 }
 
 // swap sends one swap. One that the bank refused is over, as a purchase is.
@@ -188,7 +199,16 @@ func (k *cash) exchange(ctx context.Context, w *world, s *wallet.Swap) (refused 
 	if err != nil {
 		return nil, refuse(credits.CodeChange, "the bank's answer to a swap is none")
 	}
-	return nil, k.bought(k.Wallet.Swapped(s.ID, minted))
+	err = k.Wallet.Swapped(s.ID, minted)
+	var bad *credits.Refusal
+	if errors.As(err, &bad) && !errors.Is(err, wallet.ErrUnknown) {
+		// Nothing of it is kept. It came through the gateway, and nobody signed it:
+		// it proves nothing against the bank.
+		wrong := refuse(bad.Code, "tokens came for a swap that are not as they must be: %s", bad.Why)
+		k.suspect(wrong)
+		return nil, wrong
+	}
+	return nil, err
 }
 
 // buys sends the purchases and redemptions that were begun.
@@ -260,7 +280,7 @@ func (k *cash) over(w *world, err error) *Error {
 func (k *cash) bought(err error) error {
 	var bad *credits.Refusal
 	if errors.As(err, &bad) && bad.Code == credits.CodeKey {
-		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why))
+		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why), nil) // over the bank's own TLS: nobody else wrote them
 	}
 	return err
 }
