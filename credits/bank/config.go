@@ -56,7 +56,7 @@ type Config struct {
 	// its public side.
 	TicketKey string `yaml:"ticket_key"`
 	// Rates is how many requests an epoch has room for, by the type of token that
-	// pays: "coin", "pass". A type that is not there has no limit.
+	// pays: "coin", "pass"; and how many swaps: "swap". What is not there has no limit.
 	Rates map[string]uint64 `yaml:"rates"`
 	// Away is from how many epochs without service on a database is taken for an
 	// old copy, which `sotto-bank restore` must raise first. Default 2: it served
@@ -69,7 +69,7 @@ type Config struct {
 }
 
 // types are the names of [Config.Rates].
-var types = map[string]uint8{"coin": wire.TokenCoin, "pass": wire.TokenPass}
+var types = map[string]uint8{"coin": wire.TokenCoin, "pass": wire.TokenPass, "swap": redeem.RateSwap}
 
 func (c *Config) defaults() {
 	if len(c.Routers) == 0 {
@@ -99,7 +99,7 @@ func (c Config) Validate() error {
 		return errors.New("bank: ticket_key: required")
 	}
 	for name := range c.Rates {
-		if types[name] == 0 {
+		if _, ok := types[name]; !ok {
 			return fmt.Errorf("bank: rates: %q pays for no request", name)
 		}
 	}
