@@ -43,6 +43,10 @@ type Payments struct {
 	Tokens int
 	// Tier is the entitlement to show; 0 shows none.
 	Tier uint8
+	// Wait has a coin that was bought keep its time though there is no other to pay
+	// with: such a request is refused. Without it the coin is used at once, which
+	// somebody with both of the bank's ports and a clock may match with the purchase.
+	Wait bool
 	// Issuer, when set, is asked for coins when the wallet's policy wants some.
 	Issuer Issuer
 	// Source, where there is no Wallet, opens wallet and issuer when the client is
@@ -241,7 +245,7 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	k.mu.Lock()
 	k.keys[headerHash], k.away[headerHash] = keys, true
 	k.mu.Unlock()
-	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true}
+	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: !k.Wait}
 	s, err := k.Wallet.Pay(p)
 	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
 		// A wallet that keeps a stock has none of this class yet, or has run out:

@@ -324,6 +324,34 @@ func atBank(w *world, f func(*wire.Change) (signed bool)) {
 	})
 }
 
+// TestWait: CT-20, who wants a bought coin to keep its time is refused rather than
+// have it used at once.
+func TestWait(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl, epoch := w.Wallet(), w.Log.Last().Epoch
+	b, err := wl.Buy(w.Sets(), epoch, wire.TokenCoin, 0, coins(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elements, proofs, err := w.Issuer().Issue(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wl.Bought(b.Request, epoch+5, elements, proofs); err != nil {
+		t.Fatal(err)
+	}
+	c := w.Client(func(c *client.Config) { c.Payments = &client.Payments{Wallet: wl, Wait: true} })
+	w.NoSend(t, func() {
+		_, err := ask(t, c)
+		refused(t, err, credits.CodeFunds)
+		if !strings.Contains(err.Error(), fmt.Sprintf("waits until epoch %d", epoch+5)) {
+			t.Error(err)
+		}
+	})
+	c.Close()
+	mustAsk(t, w.Client(clienttest.Pays(wl)))
+}
+
 // TestFalseChange: change that is not exactly as it must be is kept in no part.
 // Where the bank signed it, it is proof, and nothing is paid any more; where
 // somebody on the way wrote it, it stops nobody: the bank is asked.
