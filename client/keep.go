@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sotto-project/sotto/credits"
@@ -21,28 +22,109 @@ import (
 // what it can, and tries what failed again after a growing pause.
 func (k *cash) keep() {
 	failed := time.Duration(0)
+	next := time.Now().Add(stockPause) // nobody nudges for the stock
 	for {
-		pause := failed
-		if pause == 0 {
-			pause = stockPause // nobody nudges for the stock
-		}
-		t := time.NewTimer(pause)
+		t, woken := time.NewTimer(min(time.Until(next), k.untilAsk())), false
 		select {
 		case <-k.ctx.Done():
 		case <-k.wake:
+			woken = true
 		case <-t.C:
 		}
 		if t.Stop(); k.ctx.Err() != nil {
 			return
 		}
-		switch err := k.top(k.ctx, false); {
+		if !woken && time.Now().Before(next) {
+			k.ask(k.ctx)
+			continue
+		}
+		switch err := k.top(k.ctx, false, false); {
 		case k.ctx.Err() != nil:
 			return
 		case err != nil:
 			failed = min(max(2*failed, time.Second), keepPause)
+			next = time.Now().Add(failed)
 		default:
-			failed = 0
+			failed, next = 0, time.Now().Add(stockPause)
 		}
+	}
+}
+
+// A question is when the bank is asked for the change of one payment, and how
+// long after it the next time is.
+type question struct {
+	at    time.Time
+	pause time.Duration
+}
+
+// askSpread is over how long the questions of a wallet are spread that was opened
+// with something owed.
+const askSpread = 10 * time.Minute
+
+// due says whether a payment is to be asked for now, and draws when it is the next
+// time. Each has times of its own: questions for several in a row, again and again,
+// would show to router's and gateway's and bank's clocks which requests are one
+// wallet's.
+func (k *cash) due(headerHash [32]byte, all bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.away[headerHash] {
+		return false
+	}
+	now := time.Now()
+	q, known := k.asks[headerHash]
+	if !known && !all { // of a process before this one
+		q = question{at: now.Add(drawn(askSpread))}
+	}
+	if now.Before(q.at) && !all {
+		k.asks[headerHash] = q
+		return false
+	}
+	q.pause = min(max(2*q.pause, time.Second), keepPause)
+	q.at = now.Add(q.pause/2 + drawn(q.pause))
+	k.asks[headerHash] = q
+	return true
+}
+
+// drawn is a moment before the end of a span. Where none can be drawn it is the end.
+func drawn(span time.Duration) time.Duration {
+	n, err := below(int(span / time.Millisecond))
+	if err != nil {
+		return span
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// untilAsk is how long it is to the next question.
+func (k *cash) untilAsk() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	first := stockPause
+	for h, q := range k.asks {
+		if !k.away[h] {
+			first = min(first, time.Until(q.at))
+		}
+	}
+	return max(first, time.Until(k.askAgain))
+}
+
+// ask asks for what is due and does nothing else: what it is followed by would be
+// one wallet's, too.
+func (k *cash) ask(ctx context.Context) {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-k.turn }()
+	w, err := k.client.current(ctx)
+	if err == nil && w.sets != nil {
+		err = k.owed(ctx, w, false)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.askAgain = (time.Time{}); err != nil || w.sets == nil {
+		k.askAgain = time.Now().Add(keepPause/2 + drawn(keepPause/2))
 	}
 }
 
@@ -53,8 +135,8 @@ func (k *cash) keep() {
 const stockPause = 20 * time.Minute
 
 // top does one round, alone. The stock is looked at only when its time has come,
-// or when somebody needs it now.
-func (k *cash) top(ctx context.Context, now bool) error {
+// or when somebody needs it now; all asks for everything that is owed.
+func (k *cash) top(ctx context.Context, now, all bool) error {
 	select {
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -62,9 +144,9 @@ func (k *cash) top(ctx context.Context, now bool) error {
 	}
 	defer func() { <-k.turn }()
 	if !now && time.Now().Before(k.next) {
-		return k.round(ctx, false)
+		return k.round(ctx, false, all)
 	}
-	err := k.round(ctx, true)
+	err := k.round(ctx, true, all)
 	d, drawErr := below(int(stockPause / time.Millisecond))
 	k.next = time.Now().Add(time.Duration(d) * time.Millisecond)
 	return errors.Join(err, drawErr)
@@ -89,7 +171,7 @@ func (k *cash) make(ctx context.Context, w *world, class uint8) {
 }
 
 // round does once what there is to do; the stock only if it is asked for.
-func (k *cash) round(ctx context.Context, stock bool) error {
+func (k *cash) round(ctx context.Context, stock, all bool) error {
 	w, err := k.client.current(ctx)
 	if err != nil {
 		return err
@@ -98,7 +180,7 @@ func (k *cash) round(ctx context.Context, stock bool) error {
 		return nil
 	}
 	epoch := w.statement.Epoch
-	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w))
+	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w, all))
 	if caught := k.client.Caught(); caught != nil {
 		return errors.Join(err, caught) // what is ours is still asked for; nothing is given to somebody who was caught
 	}
@@ -112,28 +194,36 @@ func (k *cash) round(ctx context.Context, stock bool) error {
 // errOwed: something is owed still.
 var errOwed = errors.New("client: change is owed")
 
-// owed asks the bank for the change of payments that are over.
-func (k *cash) owed(ctx context.Context, w *world) (err error) {
-	for _, o := range k.Wallet.Owed() {
-		k.mu.Lock()
-		away := k.away[o.HeaderHash]
-		k.mu.Unlock()
-		if away {
+// owed asks the bank for the change of payments that are over: all of them, or
+// those that are due.
+func (k *cash) owed(ctx context.Context, w *world, all bool) (err error) {
+	list := k.Wallet.Owed()
+	k.mu.Lock()
+	for h := range k.asks {
+		if !k.away[h] && !slices.ContainsFunc(list, func(o wallet.Owed) bool { return o.HeaderHash == h }) {
+			delete(k.asks, h)
+		}
+	}
+	k.mu.Unlock()
+	for _, o := range list {
+		if !k.due(o.HeaderHash, all) {
 			continue
 		}
 		c, askErr := k.change(ctx, w, o.HeaderHash)
 		switch {
 		case CodeOf(askErr) == credits.CodeAbsent:
 			r, absentErr := k.Wallet.Absent(o.HeaderHash, w.statement.Epoch)
-			if r.Pending {
+			if r.Pending && all {
 				absentErr = errors.Join(absentErr, errOwed)
+			} else if absentErr == nil && !r.Pending {
+				k.forget(o.HeaderHash)
 			}
 			err = errors.Join(err, absentErr)
 		case nobody(askErr):
 			return errors.Join(err, askErr)
 		case askErr != nil: // about this one: the others are asked for all the same
 			err = errors.Join(err, askErr)
-		case !k.take(o.HeaderHash, c, w):
+		case !k.take(o.HeaderHash, c, w) && all:
 			err = errors.Join(err, errOwed)
 		}
 	}
@@ -280,7 +370,7 @@ func (k *cash) over(w *world, err error) *Error {
 func (k *cash) bought(err error) error {
 	var bad *credits.Refusal
 	if errors.As(err, &bad) && bad.Code == credits.CodeKey {
-		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why), nil) // over the bank's own TLS: nobody else wrote them
+		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why)) // over the bank's own TLS: nobody else wrote them
 	}
 	return err
 }
@@ -326,7 +416,7 @@ func (c *Client) Top(ctx context.Context) error {
 		return errNoWallet()
 	}
 	k.anew()
-	switch err := k.top(ctx, true); {
+	switch err := k.top(ctx, true, true); {
 	case err == nil:
 		return k.lastRefused()
 	case CodeOf(err) == "" && errors.Is(err, errOwed):

@@ -103,6 +103,8 @@ type cash struct {
 	by        map[[32]byte][32]byte                       // by header hash, the candidate that answered
 	keys      map[[32]byte]map[[32]byte]ed25519.PublicKey // by header hash, of the candidates; while the change is not there
 	away      map[[32]byte]bool                           // header hashes of requests under way
+	asks      map[[32]byte]question                       // by header hash, of what is owed
+	askAgain  time.Time                                   // before that nobody is asked: nobody answered
 }
 
 func newCash(c *Client, p *Payments) (*cash, error) {
@@ -110,7 +112,7 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 		return nil, nil
 	}
 	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
-		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, by: map[[32]byte][32]byte{}, away: map[[32]byte]bool{}}
+		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, by: map[[32]byte][32]byte{}, away: map[[32]byte]bool{}, asks: map[[32]byte]question{}}
 	if k.Class == 0 {
 		k.Class = DefaultClass
 	}
@@ -250,7 +252,7 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
 		// A wallet that keeps a stock has none of this class yet, or has run out:
 		// getting it now, on the way of a request, is better than refusing it.
-		_ = k.top(ctx, true) // what it could not do shows in what is there
+		_ = k.top(ctx, true, false) // what it could not do shows in what is there
 		if caught := k.client.Caught(); caught != nil {
 			k.forget(headerHash)
 			return s, caught
@@ -302,6 +304,7 @@ func (k *cash) unpaid(headerHash [32]byte, err error) {
 func (k *cash) landed(headerHash [32]byte) {
 	k.mu.Lock()
 	delete(k.away, headerHash)
+	k.asks[headerHash] = question{} // now: beside its own request
 	k.idle()
 	k.mu.Unlock()
 	k.nudge()
@@ -323,6 +326,7 @@ func (k *cash) forget(headerHash [32]byte) {
 	delete(k.away, headerHash)
 	delete(k.keys, headerHash)
 	delete(k.by, headerHash)
+	delete(k.asks, headerHash)
 	k.idle()
 	k.mu.Unlock()
 }
@@ -400,12 +404,12 @@ func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) (ended bool) 
 	}
 	proof := &proof{headerHash, w.statement.TicketKey, c}
 	if c.Generation < w.statement.MintGeneration {
-		k.catch(refuse(credits.CodeGeneration, "the bank answered from generation %d of its database; everybody was told %d", c.Generation, w.statement.MintGeneration).
+		k.prove(refuse(credits.CodeGeneration, "the bank answered from generation %d of its database; everybody was told %d", c.Generation, w.statement.MintGeneration).
 			hint("its list of spent coins may be an old one; ask the operator"), proof)
 		return false
 	}
 	if err := k.usage(headerHash, c); err != nil {
-		k.catch(err, proof)
+		k.prove(err, proof)
 		return false
 	}
 	r, err := k.Wallet.Settle(headerHash, c)
@@ -415,7 +419,7 @@ func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) (ended bool) 
 		k.forget(headerHash)
 		return true
 	case errors.As(err, &bad):
-		k.catch(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"), proof)
+		k.prove(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"), proof)
 	case err != nil:
 		k.noteWallet(err)
 	case !r.Pending:
@@ -470,25 +474,30 @@ func (k *cash) usage(headerHash [32]byte, c *wire.Change) *Error {
 	return nil
 }
 
-// catch keeps the first proof that the bank deals falsely with money: from then
-// on nothing is paid. It is written beside the wallet, to be shown to others.
-func (k *cash) catch(e *Error, p *proof) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.caught != nil {
-		return
-	}
-	e.Sent = true // it came to light when a request was over
-	k.caught = e
-	if p == nil {
+// prove is catch with what the bank signed, which is written beside the wallet, to
+// be shown to others.
+func (k *cash) prove(e *Error, p *proof) {
+	if k.client.Caught() != nil {
 		return
 	}
 	path, err := k.Wallet.KeepProof(fmt.Sprintf("caught-%x", p.headerHash[:8]), p.text())
 	if err != nil {
 		e.Detail += "; what the bank signed could not be written down: " + err.Error()
-		return
+	} else {
+		e.Detail += "; what the bank signed is in " + path
 	}
-	e.Detail += "; what the bank signed is in " + path
+	k.catch(e)
+}
+
+// catch keeps the first that the bank itself did falsely: from then on nothing is
+// paid.
+func (k *cash) catch(e *Error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.caught == nil {
+		e.Sent = true // it came to light when a request was over
+		k.caught = e
+	}
 }
 
 // suspect counts what somebody on the way said about money and nobody had signed.
@@ -520,7 +529,7 @@ func (c *Client) Doubts() (last error, times int) {
 // says the same to the next request.
 func (k *cash) noteWallet(err error) {
 	if err != nil && !errors.Is(err, wallet.ErrUnknown) {
-		k.catch(refuse("wallet", "%v", err).hint("the wallet could not write down what became of a coin; open it again"), nil)
+		k.catch(refuse("wallet", "%v", err).hint("the wallet could not write down what became of a coin; open it again"))
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,6 +351,68 @@ func TestWait(t *testing.T) {
 	})
 	c.Close()
 	mustAsk(t, w.Client(clienttest.Pays(wl)))
+}
+
+// TestOwedIsNotAskedForInARow: CT-12, what one wallet is owed of several requests
+// is not asked for at once, by itself: whoever sees the questions in a row would
+// know the requests for one wallet's.
+func TestOwedIsNotAskedForInARow(t *testing.T) {
+	const n = 6
+	w := clienttest.StartPaid(t, 3)
+	asked := make(chan [32]byte, 100)
+	var closed atomic.Bool // the bank says nothing of change
+	w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/change" {
+				b, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(b))
+				if asked <- [32]byte(b); closed.Load() {
+					httpx.Problem(rw, 503, "bank.store")
+					return
+				}
+			}
+			h.ServeHTTP(rw, r)
+		})
+	})
+	atBlock(w, func([]byte) []byte { return nil }) // no change comes with an answer
+	closed.Store(true)
+	wl := w.Wallet(coins(n + 2)...)
+	c := w.Client(clienttest.Pays(wl))
+	for range n {
+		mustAsk(t, c)
+	}
+	c.Drain(t.Context())
+	c.Close()
+	before := map[[32]byte]bool{}
+	for _, o := range wl.Owed() {
+		before[o.HeaderHash] = true
+	}
+	if len(before) != n {
+		t.Fatalf("%d owed", len(before))
+	}
+	for len(asked) > 0 {
+		<-asked
+	}
+	c = w.Client(clienttest.Pays(wl))
+	early, fresh := map[[32]byte]bool{}, map[[32]byte]bool{}
+	for i := range 2 { // with the second question the round of the first is over
+		mustAsk(t, c)
+		for len(fresh) == i {
+			if h := <-asked; before[h] {
+				early[h] = true
+			} else {
+				fresh[h] = true // of the request that has just ended
+			}
+		}
+	}
+	if len(early) > n/2 {
+		t.Errorf("with the change of one request that of %d others was asked for", len(early))
+	}
+	closed.Store(false)
+	drained(t, c) // who asks for it gets it all
+	if _, owed := c.Paid(); owed != 0 {
+		t.Errorf("%d owed", owed)
+	}
 }
 
 // TestFalseChange: change that is not exactly as it must be is kept in no part.
