@@ -72,7 +72,7 @@ shows it (GET /wallet). docs/wallet.md says what the bank learns and what it doe
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(e.walletCreate(), e.walletRestore(), e.walletStatus(), e.walletBuy(), e.walletTop(), e.walletRedeem(),
+	cmd.AddCommand(e.walletCreate(), e.walletRestore(), e.walletStatus(), e.walletBuy(), e.walletTop(), e.walletFind(), e.walletRedeem(),
 		e.walletPolicy(), e.walletHistory(), e.walletExport(), e.walletImport())
 	return cmd
 }
