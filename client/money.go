@@ -305,7 +305,7 @@ func (c *Client) Money(ctx context.Context, issued func(keyset [32]byte, exponen
 	if errors.As(c.Caught(), &e) {
 		m.Caught = &MoneyCaught{e.Code, e.Detail, e.Hint}
 	}
-	last, times := c.Doubts()
+	times, last := c.Doubts()
 	if errors.As(last, &e) {
 		m.Doubts, m.Doubt = times, &MoneyCaught{e.Code, e.Detail, e.Hint}
 	}

@@ -511,18 +511,18 @@ func (k *cash) suspect(e *Error) {
 }
 
 // Doubts returns what was last said about money on the way that nobody had signed
-// or that does not fit, and how often something was; nil and 0 if nothing was.
+// or that does not fit, and how often something was; 0 and nil if nothing was.
 // Nothing of it was believed.
-func (c *Client) Doubts() (last error, times int) {
+func (c *Client) Doubts() (times int, last error) {
 	if c.cash == nil {
-		return nil, 0
+		return 0, nil
 	}
 	c.cash.mu.Lock()
 	defer c.cash.mu.Unlock()
 	if c.cash.doubt == nil {
-		return nil, 0
+		return 0, nil
 	}
-	return c.cash.doubt, c.cash.doubts
+	return c.cash.doubts, c.cash.doubt
 }
 
 // noteWallet keeps an error of the wallet itself, such as a full disk, which

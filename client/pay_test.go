@@ -501,7 +501,7 @@ func TestFalseChange(t *testing.T) {
 			if paid, owed := c.Paid(); paid != 2*21*part || owed != 0 || c.Caught() != nil {
 				t.Errorf("paid %d, owed %d, %v", paid, owed, c.Caught())
 			}
-			last, times := c.Doubts()
+			times, last := c.Doubts()
 			if refused(t, last, credits.CodeChange, credits.CodeRefund); times < 2 {
 				t.Errorf("seen %d times", times)
 			}
@@ -519,7 +519,7 @@ func TestFalseChange(t *testing.T) {
 		mustAsk(t, c)
 		mustAsk(t, c)
 		drained(t, c)
-		last, _ := c.Doubts()
+		_, last := c.Doubts()
 		if refused(t, last, credits.CodeRefund); c.Caught() != nil {
 			t.Error(c.Caught())
 		}
@@ -537,7 +537,7 @@ func TestFalseChange(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 		defer stop()
 		c.Drain(ctx)
-		last, times := c.Doubts()
+		times, last := c.Doubts()
 		if refused(t, last, credits.CodeRefund); times != 2 || c.Caught() != nil {
 			t.Errorf("%d times, %v", times, c.Caught())
 		}
@@ -568,7 +568,7 @@ func TestFalseChange(t *testing.T) {
 		c := w.Client(clienttest.Pays(wl))
 		mustAsk(t, c)
 		drained(t, c)
-		last, _ := c.Doubts()
+		_, last := c.Doubts()
 		if refused(t, last, credits.CodeRefund); c.Caught() != nil {
 			t.Error(c.Caught()) // the bank's it is not
 		}
@@ -1199,7 +1199,7 @@ func TestHostileBank(t *testing.T) {
 			t.Fatalf("answer %d of seed %d was taken: %+v", i, seed, s)
 		}
 	}
-	if last, _ := c.Doubts(); last == nil || c.Caught() != nil {
+	if _, last := c.Doubts(); last == nil || c.Caught() != nil {
 		t.Errorf("noticed %v, caught %v", last, c.Caught())
 	}
 	w.Mint.Bank.Intercept(nil)

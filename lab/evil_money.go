@@ -295,6 +295,6 @@ func caught(ctx context.Context, c *client.Client) error {
 	if err := c.Caught(); err != nil {
 		return err
 	}
-	last, _ := c.Doubts()
+	_, last := c.Doubts()
 	return last
 }

@@ -99,7 +99,7 @@ func settle(cmd *cobra.Command, c *client.Client) error {
 		}
 		errorf(cmd, "%s", line)
 	}
-	if last, times := c.Doubts(); last != nil {
+	if times, last := c.Doubts(); last != nil {
 		errorf(cmd, "%d times something came about money that nobody had signed; nothing of it was believed. The last: %s", times, printable(last))
 	}
 	err := c.Caught()
