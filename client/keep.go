@@ -144,9 +144,9 @@ func (k *cash) top(ctx context.Context, now, all bool) error {
 	}
 	defer func() { <-k.turn }()
 	if !now && time.Now().Before(k.next) {
-		return k.round(ctx, false, all)
+		return k.round(ctx, false, false, all)
 	}
-	err := k.round(ctx, true, all)
+	err := k.round(ctx, true, now, all)
 	d, drawErr := below(int(stockPause / time.Millisecond))
 	k.next = time.Now().Add(time.Duration(d) * time.Millisecond)
 	return errors.Join(err, drawErr)
@@ -170,8 +170,12 @@ func (k *cash) make(ctx context.Context, w *world, class uint8) {
 	}
 }
 
-// round does once what there is to do; the stock only if it is asked for.
-func (k *cash) round(ctx context.Context, stock, all bool) error {
+// round does once what there is to do: swaps, purchases and the stock only if their
+// moment has come. Sent again whenever a request is over, a purchase that was begun
+// would tell the bank's identified port the moments of an account's requests. Where
+// nobody waits, each of them has a moment of its own, too: a purchase right behind a
+// swap would say whose the coins were.
+func (k *cash) round(ctx context.Context, stock, now, all bool) error {
 	w, err := k.client.current(ctx)
 	if err != nil {
 		return err
@@ -184,11 +188,16 @@ func (k *cash) round(ctx context.Context, stock, all bool) error {
 	if caught := k.client.Caught(); caught != nil {
 		return errors.Join(err, caught) // what is ours is still asked for; nothing is given to somebody who was caught
 	}
-	err = errors.Join(err, k.swaps(ctx, w), k.buys(ctx, w))
-	if stock {
-		err = errors.Join(err, k.stock(ctx, w))
+	if !stock {
+		return err
 	}
-	return err
+	for _, send := range []func(context.Context, *world) (bool, error){k.swaps, k.buys} {
+		sent, sendErr := send(ctx, w)
+		if err = errors.Join(err, sendErr); sent && !now {
+			return err
+		}
+	}
+	return errors.Join(err, k.stock(ctx, w, now))
 }
 
 // errOwed: something is owed still.
@@ -252,11 +261,11 @@ func (k *cash) change(ctx context.Context, w *world, headerHash [32]byte) (*wire
 	return c, nil
 }
 
-// swaps sends the swaps that were begun.
-func (k *cash) swaps(ctx context.Context, w *world) error {
+// swaps sends the swaps that were begun, and reports whether there were any.
+func (k *cash) swaps(ctx context.Context, w *world) (sent bool, err error) {
 	list, err := k.Wallet.Swaps(w.statement.Epoch)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, s := range list {
 		askErr := k.swap(ctx, w, s)
@@ -264,7 +273,7 @@ func (k *cash) swaps(ctx context.Context, w *world) error {
 			break
 		}
 	}
-	return err
+	return len(list) > 0, err
 }
 
 // swap sends one swap. One that the bank refused is over, as a purchase is.
@@ -301,30 +310,31 @@ func (k *cash) exchange(ctx context.Context, w *world, s *wallet.Swap) (refused 
 	return nil, err
 }
 
-// buys sends the purchases and redemptions that were begun.
-func (k *cash) buys(ctx context.Context, w *world) error {
+// buys sends the purchases and redemptions that were begun, and reports whether
+// there were any.
+func (k *cash) buys(ctx context.Context, w *world) (sent bool, err error) {
 	if k.Issuer == nil {
-		return nil
+		return false, nil
 	}
 	list, err := k.Wallet.Buys()
 	if err != nil {
-		return err
-	}
-	for _, b := range list {
-		if err := k.order(ctx, w, b); err != nil {
-			return err
-		}
+		return false, err
 	}
 	redeems, err := k.Wallet.Redeems()
 	if err != nil {
-		return err
+		return false, err
+	}
+	for _, b := range list {
+		if err := k.order(ctx, w, b); err != nil {
+			return true, err
+		}
 	}
 	for _, r := range redeems {
 		if err := k.redeem(ctx, w, r); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return len(list)+len(redeems) > 0, nil
 }
 
 // order sends one purchase. One that the bank refuses is over: that is no error
@@ -376,7 +386,7 @@ func (k *cash) bought(err error) error {
 }
 
 // stock begins what the wallet's policy wants: swaps first, then a purchase.
-func (k *cash) stock(ctx context.Context, w *world) error {
+func (k *cash) stock(ctx context.Context, w *world, now bool) error {
 	k.mu.Lock()
 	again := k.again
 	k.again = false
@@ -398,6 +408,9 @@ func (k *cash) stock(ctx context.Context, w *world) error {
 	k.mu.Lock()
 	refused := k.refused != nil && k.refusedIn == w.statement.Epoch
 	k.mu.Unlock()
+	if len(plan.Swaps) > 0 && !now {
+		return nil
+	}
 	// What was refused is not tried with every payment: each try burns blanks.
 	if k.Issuer == nil || len(plan.Buy) == 0 || refused {
 		return nil
@@ -405,7 +418,8 @@ func (k *cash) stock(ctx context.Context, w *world) error {
 	if _, err := k.Wallet.Buy(w.sets, w.statement.Epoch, wire.TokenCoin, 0, plan.Buy); err != nil {
 		return fmt.Errorf("client: buy: %w", err)
 	}
-	return k.buys(ctx, w)
+	_, err := k.buys(ctx, w)
+	return err
 }
 
 // Top brings the wallet up to date now: what is owed, what was begun, what its

@@ -415,6 +415,48 @@ func TestOwedIsNotAskedForInARow(t *testing.T) {
 	}
 }
 
+// TestBegunPurchaseDoesNotFollowRequests: CT-20, a purchase that was begun and does
+// not come to an end is not sent again with each request that is over: at the
+// identified port it would show the moments of an account's requests.
+func TestBegunPurchaseDoesNotFollowRequests(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	issuer := w.Issuer()
+	wl := w.Wallet(coins(4)...)
+	c := w.Client(func(c *client.Config) { c.Payments = &client.Payments{Wallet: wl, Issuer: issuer} })
+	issuer.Refuse(&client.Error{Code: client.CodeBank})
+	refused(t, c.Buy(t.Context(), wire.TokenCoin, 0, coins(1)), client.CodeBank)
+	for range 3 {
+		mustAsk(t, c)
+		c.Drain(t.Context())
+	}
+	// Of one more request the change is withheld: with the second question for it a
+	// round is over that began after the requests were.
+	asked := make(chan struct{}, 100)
+	w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/change" {
+				asked <- struct{}{}
+				httpx.Problem(rw, 503, "bank.store")
+				return
+			}
+			h.ServeHTTP(rw, r)
+		})
+	})
+	atBlock(w, func([]byte) []byte { return nil })
+	mustAsk(t, c)
+	<-asked
+	<-asked
+	if n := issuer.Asked(); n != 1 {
+		t.Errorf("the identified port was asked %d times", n)
+	}
+	w.Mint.Bank.Intercept(nil)
+	issuer.Refuse(nil)
+	drained(t, c) // who asks for it has it gone on with
+	if c.Begun() != 0 {
+		t.Error("the purchase is open still")
+	}
+}
+
 // TestFalseChange: change that is not exactly as it must be is kept in no part.
 // Where the bank signed it, it is proof, and nothing is paid any more; where
 // somebody on the way wrote it, it stops nobody: the bank is asked.
