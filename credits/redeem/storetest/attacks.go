@@ -4,6 +4,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -799,6 +800,18 @@ func testFences(t *testing.T, w *World, maker Maker) {
 		if c.State != wire.ChangeReturned {
 			t.Error("charged late")
 		}
+	})
+	t.Run("RT-02 one record for two nodes", func(t *testing.T) {
+		st := w.Statement(5) // a publisher that lets one node stand for another
+		st.Nodes[1].Record = st.Nodes[0].Record
+		e, err := redeem.NewEpoch(st)
+		ok(t, err)
+		b := w.NewBank(w.open(maker))
+		ok(t, b.Follow(ctx, e))
+		_, err = b.Hold(ctx, w.Request(5).Hold(0))
+		ok(t, err) // its key is known from here on
+		_, err = b.Hold(ctx, bytes.Replace(w.Request(5).Hold(1), w.Record(5, 1), w.Record(5, 0), 1))
+		refused(t, err, redeem.CodeHeader)
 	})
 	t.Run("DS-01 swaps leave room for tickets", func(t *testing.T) {
 		if runtime.GOMAXPROCS(0) < 2 {
