@@ -280,7 +280,16 @@ func (k *cash) swaps(ctx context.Context, w *world) (sent bool, err error) {
 func (k *cash) swap(ctx context.Context, w *world, s *wallet.Swap) error {
 	refused, err := k.exchange(ctx, w, s)
 	if refused != nil {
-		return k.Wallet.Refused(s.ID, refused.Code)
+		return ended(k.Wallet.Refused(s.ID, refused.Code))
+	}
+	return err
+}
+
+// ended passes over that an order is not open any more: the same was sent twice at
+// once, and the other one's answer was first.
+func ended(err error) error {
+	if errors.Is(err, wallet.ErrUnknown) {
+		return nil
 	}
 	return err
 }
@@ -298,9 +307,9 @@ func (k *cash) exchange(ctx context.Context, w *world, s *wallet.Swap) (refused 
 	if err != nil {
 		return nil, refuse(credits.CodeChange, "the bank's answer to a swap is none")
 	}
-	err = k.Wallet.Swapped(s.ID, minted)
+	err = ended(k.Wallet.Swapped(s.ID, minted))
 	var bad *credits.Refusal
-	if errors.As(err, &bad) && !errors.Is(err, wallet.ErrUnknown) {
+	if errors.As(err, &bad) {
 		// Nothing of it is kept. It came through the gateway, and nobody signed it:
 		// it proves nothing against the bank.
 		wrong := refuse(bad.Code, "tokens came for a swap that are not as they must be: %s", bad.Why)
@@ -343,7 +352,7 @@ func (k *cash) order(ctx context.Context, w *world, b *wallet.Buy) error {
 	elements, proofs, err := k.Issuer.Issue(ctx, b)
 	if refused := k.over(w, err); refused != nil {
 		// The account has less, or the keyset is sold no more.
-		return k.Wallet.Refused(b.Request, refused.Code)
+		return ended(k.Wallet.Refused(b.Request, refused.Code))
 	}
 	if err != nil {
 		return err
@@ -355,12 +364,12 @@ func (k *cash) order(ctx context.Context, w *world, b *wallet.Buy) error {
 func (k *cash) redeem(ctx context.Context, w *world, r *wallet.Redeem) error {
 	err := k.Issuer.Redeem(ctx, r)
 	if refused := k.over(w, err); refused != nil {
-		return k.Wallet.Refused(r.Request, refused.Code)
+		return ended(k.Wallet.Refused(r.Request, refused.Code))
 	}
 	if err != nil {
 		return err
 	}
-	return k.Wallet.Redeemed(r.Request, w.statement.Epoch)
+	return ended(k.Wallet.Redeemed(r.Request, w.statement.Epoch))
 }
 
 // over returns the refusal with which the bank ended an order, and keeps it; nil
@@ -378,6 +387,7 @@ func (k *cash) over(w *world, err error) *Error {
 
 // bought catches a bank that made tokens with another key.
 func (k *cash) bought(err error) error {
+	err = ended(err)
 	var bad *credits.Refusal
 	if errors.As(err, &bad) && bad.Code == credits.CodeKey {
 		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why)) // over the bank's own TLS: nobody else wrote them

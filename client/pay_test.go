@@ -457,6 +457,34 @@ func TestBegunPurchaseDoesNotFollowRequests(t *testing.T) {
 	}
 }
 
+// first is an issuer whose answers somebody else has taken already.
+type first struct {
+	*clienttest.Issuer
+	wl    *wallet.Wallet
+	epoch uint64
+}
+
+func (f first) Issue(ctx context.Context, b *wallet.Buy) ([][32]byte, map[uint8][64]byte, error) {
+	elements, proofs, err := f.Issuer.Issue(ctx, b)
+	return elements, proofs, errors.Join(err, f.wl.Bought(b.Request, f.epoch, elements, proofs))
+}
+
+// TestPurchaseEndedMeanwhile: one purchase sent twice at once was bought, whichever
+// answer was first.
+func TestPurchaseEndedMeanwhile(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl := w.Wallet()
+	c := w.Client(func(c *client.Config) {
+		c.Payments = &client.Payments{Wallet: wl, Issuer: first{w.Issuer(), wl, w.Log.Last().Epoch}}
+	})
+	if err := c.Buy(t.Context(), wire.TokenCoin, 0, coins(2)); err != nil {
+		t.Fatal(err)
+	}
+	if s := wl.Status(w.Log.Last().Epoch, nil); s.Ready != 2*coin || s.Orders != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestFalseChange: change that is not exactly as it must be is kept in no part.
 // Where the bank signed it, it is proof, and nothing is paid any more; where
 // somebody on the way wrote it, it stops nobody: the bank is asked.
