@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sotto-project/sotto/credits"
@@ -21,28 +22,109 @@ import (
 // what it can, and tries what failed again after a growing pause.
 func (k *cash) keep() {
 	failed := time.Duration(0)
+	next := time.Now().Add(stockPause) // nobody nudges for the stock
 	for {
-		pause := failed
-		if pause == 0 {
-			pause = stockPause // nobody nudges for the stock
-		}
-		t := time.NewTimer(pause)
+		t, woken := time.NewTimer(min(time.Until(next), k.untilAsk())), false
 		select {
 		case <-k.ctx.Done():
 		case <-k.wake:
+			woken = true
 		case <-t.C:
 		}
 		if t.Stop(); k.ctx.Err() != nil {
 			return
 		}
-		switch err := k.top(k.ctx, false); {
+		if !woken && time.Now().Before(next) {
+			k.ask(k.ctx)
+			continue
+		}
+		switch err := k.top(k.ctx, false, false); {
 		case k.ctx.Err() != nil:
 			return
 		case err != nil:
 			failed = min(max(2*failed, time.Second), keepPause)
+			next = time.Now().Add(failed)
 		default:
-			failed = 0
+			failed, next = 0, time.Now().Add(stockPause)
 		}
+	}
+}
+
+// A question is when the bank is asked for the change of one payment, and how
+// long after it the next time is.
+type question struct {
+	at    time.Time
+	pause time.Duration
+}
+
+// askSpread is over how long the questions of a wallet are spread that was opened
+// with something owed.
+const askSpread = 10 * time.Minute
+
+// due says whether a payment is to be asked for now, and draws when it is the next
+// time. Each has times of its own: questions for several in a row, again and again,
+// would show to router's and gateway's and bank's clocks which requests are one
+// wallet's.
+func (k *cash) due(headerHash [32]byte, all bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.away[headerHash] {
+		return false
+	}
+	now := time.Now()
+	q, known := k.asks[headerHash]
+	if !known && !all { // of a process before this one
+		q = question{at: now.Add(drawn(askSpread))}
+	}
+	if now.Before(q.at) && !all {
+		k.asks[headerHash] = q
+		return false
+	}
+	q.pause = min(max(2*q.pause, time.Second), keepPause)
+	q.at = now.Add(q.pause/2 + drawn(q.pause))
+	k.asks[headerHash] = q
+	return true
+}
+
+// drawn is a moment before the end of a span. Where none can be drawn it is the end.
+func drawn(span time.Duration) time.Duration {
+	n, err := below(int(span / time.Millisecond))
+	if err != nil {
+		return span
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// untilAsk is how long it is to the next question.
+func (k *cash) untilAsk() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	first := stockPause
+	for h, q := range k.asks {
+		if !k.away[h] {
+			first = min(first, time.Until(q.at))
+		}
+	}
+	return max(first, time.Until(k.askAgain))
+}
+
+// ask asks for what is due and does nothing else: what it is followed by would be
+// one wallet's, too.
+func (k *cash) ask(ctx context.Context) {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-k.turn }()
+	w, err := k.client.current(ctx)
+	if err == nil && w.sets != nil {
+		err = k.owed(ctx, w, false)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.askAgain = (time.Time{}); err != nil || w.sets == nil {
+		k.askAgain = time.Now().Add(keepPause/2 + drawn(keepPause/2))
 	}
 }
 
@@ -53,8 +135,8 @@ func (k *cash) keep() {
 const stockPause = 20 * time.Minute
 
 // top does one round, alone. The stock is looked at only when its time has come,
-// or when somebody needs it now.
-func (k *cash) top(ctx context.Context, now bool) error {
+// or when somebody needs it now; all asks for everything that is owed.
+func (k *cash) top(ctx context.Context, now, all bool) error {
 	select {
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -62,9 +144,9 @@ func (k *cash) top(ctx context.Context, now bool) error {
 	}
 	defer func() { <-k.turn }()
 	if !now && time.Now().Before(k.next) {
-		return k.round(ctx, false)
+		return k.round(ctx, false, false, all)
 	}
-	err := k.round(ctx, true)
+	err := k.round(ctx, true, now, all)
 	d, drawErr := below(int(stockPause / time.Millisecond))
 	k.next = time.Now().Add(time.Duration(d) * time.Millisecond)
 	return errors.Join(err, drawErr)
@@ -88,8 +170,12 @@ func (k *cash) make(ctx context.Context, w *world, class uint8) {
 	}
 }
 
-// round does once what there is to do; the stock only if it is asked for.
-func (k *cash) round(ctx context.Context, stock bool) error {
+// round does once what there is to do: swaps, purchases and the stock only if their
+// moment has come. Sent again whenever a request is over, a purchase that was begun
+// would tell the bank's identified port the moments of an account's requests. Where
+// nobody waits, each of them has a moment of its own, too: a purchase right behind a
+// swap would say whose the coins were.
+func (k *cash) round(ctx context.Context, stock, now, all bool) error {
 	w, err := k.client.current(ctx)
 	if err != nil {
 		return err
@@ -98,46 +184,69 @@ func (k *cash) round(ctx context.Context, stock bool) error {
 		return nil
 	}
 	epoch := w.statement.Epoch
-	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w))
+	err = errors.Join(k.Wallet.Expire(epoch), k.owed(ctx, w, all))
 	if caught := k.client.Caught(); caught != nil {
 		return errors.Join(err, caught) // what is ours is still asked for; nothing is given to somebody who was caught
 	}
-	err = errors.Join(err, k.swaps(ctx, w), k.buys(ctx, w))
-	if stock {
-		err = errors.Join(err, k.stock(ctx, w))
+	if !stock {
+		return err
 	}
-	return err
+	for _, send := range []func(context.Context, *world) (bool, error){k.swaps, k.buys} {
+		sent, sendErr := send(ctx, w)
+		if err = errors.Join(err, sendErr); sent && !now {
+			return err
+		}
+	}
+	return errors.Join(err, k.stock(ctx, w, now))
 }
 
 // errOwed: something is owed still.
 var errOwed = errors.New("client: change is owed")
 
-// owed asks the bank for the change of payments that are over.
-func (k *cash) owed(ctx context.Context, w *world) (err error) {
-	for _, o := range k.Wallet.Owed() {
-		k.mu.Lock()
-		away := k.away[o.HeaderHash]
-		k.mu.Unlock()
-		if away {
+// owed asks the bank for the change of payments that are over: all of them, or
+// those that are due.
+func (k *cash) owed(ctx context.Context, w *world, all bool) (err error) {
+	list := k.Wallet.Owed()
+	k.mu.Lock()
+	for h := range k.asks {
+		if !k.away[h] && !slices.ContainsFunc(list, func(o wallet.Owed) bool { return o.HeaderHash == h }) {
+			delete(k.asks, h)
+		}
+	}
+	k.mu.Unlock()
+	for _, o := range list {
+		if !k.due(o.HeaderHash, all) {
 			continue
 		}
 		c, askErr := k.change(ctx, w, o.HeaderHash)
 		switch {
 		case CodeOf(askErr) == credits.CodeAbsent:
 			r, absentErr := k.Wallet.Absent(o.HeaderHash, w.statement.Epoch)
-			if r.Pending {
+			if r.Pending && all {
 				absentErr = errors.Join(absentErr, errOwed)
+			} else if absentErr == nil && !r.Pending {
+				k.forget(o.HeaderHash)
 			}
 			err = errors.Join(err, absentErr)
-		case askErr != nil:
+		case nobody(askErr):
 			return errors.Join(err, askErr)
-		case c.State == wire.ChangePending:
+		case askErr != nil: // about this one: the others are asked for all the same
+			err = errors.Join(err, askErr)
+		case !k.take(o.HeaderHash, c, w) && all:
 			err = errors.Join(err, errOwed)
-		default:
-			k.take(o.HeaderHash, c, w)
 		}
 	}
 	return err
+}
+
+// nobody reports whether nobody answered at all: the next question would fare no
+// better. What was said about one payment or swap must not keep others waiting.
+func nobody(err error) bool {
+	switch CodeOf(err) {
+	case CodeRelay, "bank.unreachable", "":
+		return err != nil
+	}
+	return false
 }
 
 func (k *cash) change(ctx context.Context, w *world, headerHash [32]byte) (*wire.Change, error) {
@@ -152,25 +261,35 @@ func (k *cash) change(ctx context.Context, w *world, headerHash [32]byte) (*wire
 	return c, nil
 }
 
-// swaps sends the swaps that were begun.
-func (k *cash) swaps(ctx context.Context, w *world) error {
+// swaps sends the swaps that were begun, and reports whether there were any.
+func (k *cash) swaps(ctx context.Context, w *world) (sent bool, err error) {
 	list, err := k.Wallet.Swaps(w.statement.Epoch)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, s := range list {
-		if err := k.swap(ctx, w, s); err != nil {
-			return err
+		askErr := k.swap(ctx, w, s)
+		if err = errors.Join(err, askErr); nobody(askErr) {
+			break
 		}
 	}
-	return nil
+	return len(list) > 0, err
 }
 
 // swap sends one swap. One that the bank refused is over, as a purchase is.
 func (k *cash) swap(ctx context.Context, w *world, s *wallet.Swap) error {
 	refused, err := k.exchange(ctx, w, s)
 	if refused != nil {
-		return k.Wallet.Refused(s.ID, refused.Code)
+		return ended(k.Wallet.Refused(s.ID, refused.Code))
+	}
+	return err
+}
+
+// ended passes over that an order is not open any more: the same was sent twice at
+// once, and the other one's answer was first.
+func ended(err error) error {
+	if errors.Is(err, wallet.ErrUnknown) {
+		return nil
 	}
 	return err
 }
@@ -188,33 +307,43 @@ func (k *cash) exchange(ctx context.Context, w *world, s *wallet.Swap) (refused 
 	if err != nil {
 		return nil, refuse(credits.CodeChange, "the bank's answer to a swap is none")
 	}
-	return nil, k.bought(k.Wallet.Swapped(s.ID, minted))
+	err = ended(k.Wallet.Swapped(s.ID, minted))
+	var bad *credits.Refusal
+	if errors.As(err, &bad) {
+		// Nothing of it is kept. It came through the gateway, and nobody signed it:
+		// it proves nothing against the bank.
+		wrong := refuse(bad.Code, "tokens came for a swap that are not as they must be: %s", bad.Why)
+		k.suspect(wrong)
+		return nil, wrong
+	}
+	return nil, err
 }
 
-// buys sends the purchases and redemptions that were begun.
-func (k *cash) buys(ctx context.Context, w *world) error {
+// buys sends the purchases and redemptions that were begun, and reports whether
+// there were any.
+func (k *cash) buys(ctx context.Context, w *world) (sent bool, err error) {
 	if k.Issuer == nil {
-		return nil
+		return false, nil
 	}
 	list, err := k.Wallet.Buys()
 	if err != nil {
-		return err
-	}
-	for _, b := range list {
-		if err := k.order(ctx, w, b); err != nil {
-			return err
-		}
+		return false, err
 	}
 	redeems, err := k.Wallet.Redeems()
 	if err != nil {
-		return err
+		return false, err
+	}
+	for _, b := range list {
+		if err := k.order(ctx, w, b); err != nil {
+			return true, err
+		}
 	}
 	for _, r := range redeems {
 		if err := k.redeem(ctx, w, r); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return len(list)+len(redeems) > 0, nil
 }
 
 // order sends one purchase. One that the bank refuses is over: that is no error
@@ -223,7 +352,7 @@ func (k *cash) order(ctx context.Context, w *world, b *wallet.Buy) error {
 	elements, proofs, err := k.Issuer.Issue(ctx, b)
 	if refused := k.over(w, err); refused != nil {
 		// The account has less, or the keyset is sold no more.
-		return k.Wallet.Refused(b.Request, refused.Code)
+		return ended(k.Wallet.Refused(b.Request, refused.Code))
 	}
 	if err != nil {
 		return err
@@ -235,12 +364,12 @@ func (k *cash) order(ctx context.Context, w *world, b *wallet.Buy) error {
 func (k *cash) redeem(ctx context.Context, w *world, r *wallet.Redeem) error {
 	err := k.Issuer.Redeem(ctx, r)
 	if refused := k.over(w, err); refused != nil {
-		return k.Wallet.Refused(r.Request, refused.Code)
+		return ended(k.Wallet.Refused(r.Request, refused.Code))
 	}
 	if err != nil {
 		return err
 	}
-	return k.Wallet.Redeemed(r.Request, w.statement.Epoch)
+	return ended(k.Wallet.Redeemed(r.Request, w.statement.Epoch))
 }
 
 // over returns the refusal with which the bank ended an order, and keeps it; nil
@@ -258,15 +387,16 @@ func (k *cash) over(w *world, err error) *Error {
 
 // bought catches a bank that made tokens with another key.
 func (k *cash) bought(err error) error {
+	err = ended(err)
 	var bad *credits.Refusal
 	if errors.As(err, &bad) && bad.Code == credits.CodeKey {
-		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why))
+		k.catch(refuse(bad.Code, "the bank's tokens: %s", bad.Why)) // over the bank's own TLS: nobody else wrote them
 	}
 	return err
 }
 
 // stock begins what the wallet's policy wants: swaps first, then a purchase.
-func (k *cash) stock(ctx context.Context, w *world) error {
+func (k *cash) stock(ctx context.Context, w *world, now bool) error {
 	k.mu.Lock()
 	again := k.again
 	k.again = false
@@ -288,6 +418,9 @@ func (k *cash) stock(ctx context.Context, w *world) error {
 	k.mu.Lock()
 	refused := k.refused != nil && k.refusedIn == w.statement.Epoch
 	k.mu.Unlock()
+	if len(plan.Swaps) > 0 && !now {
+		return nil
+	}
 	// What was refused is not tried with every payment: each try burns blanks.
 	if k.Issuer == nil || len(plan.Buy) == 0 || refused {
 		return nil
@@ -295,7 +428,8 @@ func (k *cash) stock(ctx context.Context, w *world) error {
 	if _, err := k.Wallet.Buy(w.sets, w.statement.Epoch, wire.TokenCoin, 0, plan.Buy); err != nil {
 		return fmt.Errorf("client: buy: %w", err)
 	}
-	return k.buys(ctx, w)
+	_, err := k.buys(ctx, w)
+	return err
 }
 
 // Top brings the wallet up to date now: what is owed, what was begun, what its
@@ -306,7 +440,7 @@ func (c *Client) Top(ctx context.Context) error {
 		return errNoWallet()
 	}
 	k.anew()
-	switch err := k.top(ctx, true); {
+	switch err := k.top(ctx, true, true); {
 	case err == nil:
 		return k.lastRefused()
 	case CodeOf(err) == "" && errors.Is(err, errOwed):

@@ -235,6 +235,8 @@ type Money struct {
 	Keysets []MoneyKeyset `json:"keysets"`
 	Limits  MoneyLimits   `json:"limits"`
 	Caught  *MoneyCaught  `json:"caught,omitempty"`
+	Doubts  int           `json:"doubts,omitempty"` // how often something came about money that nobody had signed
+	Doubt   *MoneyCaught  `json:"doubt,omitempty"`  // the last of these; nothing of it was believed
 }
 
 // A MoneyRow counts tokens of one kind and worth.
@@ -270,7 +272,7 @@ type MoneyLimits struct {
 	SpentWindow uint64 `json:"spent_window"`
 }
 
-// MoneyCaught is why nothing is paid any more.
+// MoneyCaught is why nothing is paid any more, or what was not believed.
 type MoneyCaught struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
@@ -302,6 +304,10 @@ func (c *Client) Money(ctx context.Context, issued func(keyset [32]byte, exponen
 	var e *Error
 	if errors.As(c.Caught(), &e) {
 		m.Caught = &MoneyCaught{e.Code, e.Detail, e.Hint}
+	}
+	times, last := c.Doubts()
+	if errors.As(last, &e) {
+		m.Doubts, m.Doubt = times, &MoneyCaught{e.Code, e.Detail, e.Hint}
 	}
 	return m, nil
 }
@@ -338,6 +344,9 @@ func (m *Money) Text() string {
 		if m.Caught.Hint != "" {
 			line("", "%s", m.Caught.Hint)
 		}
+	}
+	if m.Doubt != nil {
+		line("doubts", "%d; nothing of it was believed. The last: %s: %s", m.Doubts, m.Doubt.Code, m.Doubt.Detail)
 	}
 	if m.Moved {
 		line("MOVED", "this wallet was exported; the copy goes on, and this one does nothing more")

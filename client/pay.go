@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/bits"
 	"sync"
@@ -42,6 +43,10 @@ type Payments struct {
 	Tokens int
 	// Tier is the entitlement to show; 0 shows none.
 	Tier uint8
+	// Wait has a coin that was bought keep its time though there is no other to pay
+	// with: such a request is refused. Without it the coin is used at once, which
+	// somebody with both of the bank's ports and a clock may match with the purchase.
+	Wait bool
 	// Issuer, when set, is asked for coins when the wallet's policy wants some.
 	Issuer Issuer
 	// Source, where there is no Wallet, opens wallet and issuer when the client is
@@ -92,9 +97,14 @@ type cash struct {
 	refused   *Error                                      // the last purchase that the bank refused
 	again     bool                                        // somebody asks for what was refused to be tried again
 	refusedIn uint64                                      // its epoch
-	caught    *Error                                      // a bank or a node was caught; nothing is paid any more
+	caught    *Error                                      // the bank was caught; nothing is paid any more
+	doubt     *Error                                      // the last that somebody on the way said and nobody had signed
+	doubts    int                                         // how often
+	by        map[[32]byte][32]byte                       // by header hash, the candidate that answered
 	keys      map[[32]byte]map[[32]byte]ed25519.PublicKey // by header hash, of the candidates; while the change is not there
 	away      map[[32]byte]bool                           // header hashes of requests under way
+	asks      map[[32]byte]question                       // by header hash, of what is owed
+	askAgain  time.Time                                   // before that nobody is asked: nobody answered
 }
 
 func newCash(c *Client, p *Payments) (*cash, error) {
@@ -102,7 +112,7 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 		return nil, nil
 	}
 	k := &cash{Payments: *p, client: c, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
-		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, away: map[[32]byte]bool{}}
+		keys: map[[32]byte]map[[32]byte]ed25519.PublicKey{}, by: map[[32]byte][32]byte{}, away: map[[32]byte]bool{}, asks: map[[32]byte]question{}}
 	if k.Class == 0 {
 		k.Class = DefaultClass
 	}
@@ -237,12 +247,12 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	k.mu.Lock()
 	k.keys[headerHash], k.away[headerHash] = keys, true
 	k.mu.Unlock()
-	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: true}
+	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: !k.Wait}
 	s, err := k.Wallet.Pay(p)
 	if none := (*wallet.NoCoinError)(nil); errors.As(err, &none) {
 		// A wallet that keeps a stock has none of this class yet, or has run out:
 		// getting it now, on the way of a request, is better than refusing it.
-		_ = k.top(ctx, true) // what it could not do shows in what is there
+		_ = k.top(ctx, true, false) // what it could not do shows in what is there
 		if caught := k.client.Caught(); caught != nil {
 			k.forget(headerHash)
 			return s, caught
@@ -294,6 +304,7 @@ func (k *cash) unpaid(headerHash [32]byte, err error) {
 func (k *cash) landed(headerHash [32]byte) {
 	k.mu.Lock()
 	delete(k.away, headerHash)
+	k.asks[headerHash] = question{} // now: beside its own request
 	k.idle()
 	k.mu.Unlock()
 	k.nudge()
@@ -314,6 +325,8 @@ func (k *cash) forget(headerHash [32]byte) {
 	k.mu.Lock()
 	delete(k.away, headerHash)
 	delete(k.keys, headerHash)
+	delete(k.by, headerHash)
+	delete(k.asks, headerHash)
 	k.idle()
 	k.mu.Unlock()
 }
@@ -357,48 +370,77 @@ func (k *cash) collect(b *body) {
 	}
 }
 
-// answered says which candidate answered: only its word on what was used counts.
+// answered says which candidate answered.
 func (k *cash) answered(headerHash, id [32]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key := k.keys[headerHash][id]; key != nil {
-		k.keys[headerHash] = map[[32]byte]ed25519.PublicKey{id: key}
+	if k.keys[headerHash] != nil {
+		k.by[headerHash] = id
 	}
 }
 
-// take checks a change completely and gives it to the wallet.
-func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) {
-	if c.State == wire.ChangeRefused {
-		// The node wanted what it was not due, or to give back what it could not.
-		// The bank believed it no more than we do; the hold ends by itself.
-		k.catch(refuse(credits.CodeRefund, "the node's word on what the request used was refused; the coin comes back when its hold ends"))
+// take checks a change completely and gives it to the wallet. It reports whether
+// the payment has ended.
+//
+// Router, gateway and node could write a block of their own. So only what the
+// bank signed counts, for it and against it; of anything else nothing is
+// believed but that it came, and the bank is asked.
+func (k *cash) take(headerHash [32]byte, c *wire.Change, w *world) (ended bool) {
+	switch {
+	case c.State == wire.ChangeRefused:
+		// The node wanted what it was not due, or to give back what it could not; or
+		// somebody says so. The hold ends by itself.
+		k.suspect(refuse(credits.CodeRefund, "it was said that the node's word on what the request used was refused; the coin comes back when its hold ends"))
 		k.noteWallet(k.Wallet.Failed(headerHash, credits.CodeRefund))
-		return
+		return false
+	case !c.Ended():
+		return false
+	case !c.Verify(w.statement.TicketKey, headerHash):
+		k.suspect(refuse(credits.CodeChange, "change came that the bank had not signed; the bank is asked for it"))
+		k.noteWallet(k.Wallet.Failed(headerHash, credits.CodeChange))
+		return false
+	case c.Generation > w.statement.MintGeneration:
+		return false // the next statement may name it already: seen again with that one
 	}
-	if c.State != wire.ChangePending {
-		if w != nil && c.Generation != w.statement.MintGeneration {
-			k.catch(refuse(credits.CodeGeneration, "the bank answered from generation %d of its database; everybody was told %d", c.Generation, w.statement.MintGeneration).
-				hint("its list of spent coins may be an old one; ask the operator"))
-			return
-		}
-		if err := k.usage(headerHash, c); err != nil {
-			k.catch(err)
-			return
-		}
+	proof := &proof{headerHash, w.statement.TicketKey, c}
+	if c.Generation < w.statement.MintGeneration {
+		k.prove(refuse(credits.CodeGeneration, "the bank answered from generation %d of its database; everybody was told %d", c.Generation, w.statement.MintGeneration).
+			hint("its list of spent coins may be an old one; ask the operator"), proof)
+		return false
+	}
+	if err := k.usage(headerHash, c); err != nil {
+		k.prove(err, proof)
+		return false
 	}
 	r, err := k.Wallet.Settle(headerHash, c)
 	var bad *credits.Refusal
 	switch {
 	case errors.Is(err, wallet.ErrUnknown): // its time is over, and the wallet has forgotten it
 		k.forget(headerHash)
+		return true
 	case errors.As(err, &bad):
-		k.catch(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"))
+		k.prove(refuse(bad.Code, "the bank's change: %s", bad.Why).hint("change that is not exactly as it must be is a way to mark whoever spends it; nothing more is paid with this wallet until you have looked"), proof)
 	case err != nil:
 		k.noteWallet(err)
 	case !r.Pending:
 		k.charge(r)
 		k.forget(headerHash)
+		return true
 	}
+	return false
+}
+
+// A proof is what the bank signed and should not have.
+type proof struct {
+	headerHash [32]byte
+	key        ed25519.PublicKey // the statement's ticket key
+	change     *wire.Change
+}
+
+// text is for whoever it is shown to: three lines, and a check of them needs no
+// more than docs/spec/payment.md.
+func (p *proof) text() []byte {
+	return fmt.Appendf(nil, "sotto-caught-v1\nheader_hash %x\nticket_key %x\nchange %x\n", p.headerHash, []byte(p.key), p.change.Append(nil))
 }
 
 func (k *cash) charge(r wallet.Result) {
@@ -411,22 +453,44 @@ func (k *cash) charge(r wallet.Result) {
 }
 
 // usage checks that what was charged is the signed word of a candidate. A
-// client that was started again has forgotten who they were.
+// client that was started again has forgotten who they were. That the candidate
+// which answered is another one is no doing of the bank's: a router and a node
+// that work together can have two of them run a request.
 func (k *cash) usage(headerHash [32]byte, c *wire.Change) *Error {
 	k.mu.Lock()
 	keys := k.keys[headerHash]
+	by, known := k.by[headerHash]
 	k.mu.Unlock()
 	if c.State != wire.ChangeUsed || keys == nil {
 		return nil
 	}
-	if u := &c.Usage; u.HeaderHash != headerHash || !u.Verify(keys[u.NodeID]) {
+	u := &c.Usage
+	if u.HeaderHash != headerHash || !u.Verify(keys[u.NodeID]) {
 		return refuse(credits.CodeRefund, "the usage that was charged is not signed by a node that was asked")
+	}
+	if known && by != u.NodeID {
+		k.suspect(refuse(credits.CodeRefund, "another node than the one that answered says what the request used"))
 	}
 	return nil
 }
 
-// catch keeps the first proof that somebody deals falsely with money: from then
-// on nothing is paid.
+// prove is catch with what the bank signed, which is written beside the wallet, to
+// be shown to others.
+func (k *cash) prove(e *Error, p *proof) {
+	if k.client.Caught() != nil {
+		return
+	}
+	path, err := k.Wallet.KeepProof(fmt.Sprintf("caught-%x", p.headerHash[:8]), p.text())
+	if err != nil {
+		e.Detail += "; what the bank signed could not be written down: " + err.Error()
+	} else {
+		e.Detail += "; what the bank signed is in " + path
+	}
+	k.catch(e)
+}
+
+// catch keeps the first that the bank itself did falsely: from then on nothing is
+// paid.
 func (k *cash) catch(e *Error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -434,6 +498,31 @@ func (k *cash) catch(e *Error) {
 		e.Sent = true // it came to light when a request was over
 		k.caught = e
 	}
+}
+
+// suspect counts what somebody on the way said about money and nobody had signed.
+// It proves nothing against anybody and ends nothing: one bad hop must not keep a
+// wallet from paying.
+func (k *cash) suspect(e *Error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e.Sent = true
+	k.doubt, k.doubts = e, k.doubts+1
+}
+
+// Doubts returns what was last said about money on the way that nobody had signed
+// or that does not fit, and how often something was; 0 and nil if nothing was.
+// Nothing of it was believed.
+func (c *Client) Doubts() (times int, last error) {
+	if c.cash == nil {
+		return 0, nil
+	}
+	c.cash.mu.Lock()
+	defer c.cash.mu.Unlock()
+	if c.cash.doubt == nil {
+		return 0, nil
+	}
+	return c.cash.doubts, c.cash.doubt
 }
 
 // noteWallet keeps an error of the wallet itself, such as a full disk, which

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -298,15 +299,201 @@ func unasked(t testing.TB, w *world, f func()) {
 	}
 }
 
-// TestFalseChange: change that is not exactly as it must be is kept in no part,
-// is proof that somebody deals falsely, and nothing is paid any more.
+// atBank changes what the bank says of how a payment ended, and has the bank sign
+// it, unless f reports that it is not to.
+func atBank(w *world, f func(*wire.Change) (signed bool)) {
+	w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v1/settle" && r.URL.Path != "/v1/change" {
+				h.ServeHTTP(rw, r)
+				return
+			}
+			asked, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(asked))
+			honest := httptest.NewRecorder()
+			h.ServeHTTP(honest, r)
+			c, err := wire.ParseChange(honest.Body.Bytes())
+			if err != nil || !c.Ended() {
+				with(rw, honest, honest.Body.Bytes())
+				return
+			}
+			if f(c) { // asked is a header hash, or a kind and what begins with one
+				c.Sign(w.Mint.Ticket, [32]byte(asked[min(1, len(asked)-32):][:32]))
+			}
+			with(rw, honest, c.Append(nil))
+		})
+	})
+}
+
+// TestWait: CT-20, who wants a bought coin to keep its time is refused rather than
+// have it used at once.
+func TestWait(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl, epoch := w.Wallet(), w.Log.Last().Epoch
+	b, err := wl.Buy(w.Sets(), epoch, wire.TokenCoin, 0, coins(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elements, proofs, err := w.Issuer().Issue(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wl.Bought(b.Request, epoch+5, elements, proofs); err != nil {
+		t.Fatal(err)
+	}
+	c := w.Client(func(c *client.Config) { c.Payments = &client.Payments{Wallet: wl, Wait: true} })
+	w.NoSend(t, func() {
+		_, err := ask(t, c)
+		refused(t, err, credits.CodeFunds)
+		if !strings.Contains(err.Error(), fmt.Sprintf("waits until epoch %d", epoch+5)) {
+			t.Error(err)
+		}
+	})
+	c.Close()
+	mustAsk(t, w.Client(clienttest.Pays(wl)))
+}
+
+// TestOwedIsNotAskedForInARow: CT-12, what one wallet is owed of several requests
+// is not asked for at once, by itself: whoever sees the questions in a row would
+// know the requests for one wallet's.
+func TestOwedIsNotAskedForInARow(t *testing.T) {
+	const n = 6
+	w := clienttest.StartPaid(t, 3)
+	asked := make(chan [32]byte, 100)
+	var closed atomic.Bool // the bank says nothing of change
+	w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/change" {
+				b, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(b))
+				if asked <- [32]byte(b); closed.Load() {
+					httpx.Problem(rw, 503, "bank.store")
+					return
+				}
+			}
+			h.ServeHTTP(rw, r)
+		})
+	})
+	atBlock(w, func([]byte) []byte { return nil }) // no change comes with an answer
+	closed.Store(true)
+	wl := w.Wallet(coins(n + 2)...)
+	c := w.Client(clienttest.Pays(wl))
+	for range n {
+		mustAsk(t, c)
+	}
+	c.Drain(t.Context())
+	c.Close()
+	before := map[[32]byte]bool{}
+	for _, o := range wl.Owed() {
+		before[o.HeaderHash] = true
+	}
+	if len(before) != n {
+		t.Fatalf("%d owed", len(before))
+	}
+	for len(asked) > 0 {
+		<-asked
+	}
+	c = w.Client(clienttest.Pays(wl))
+	early, fresh := map[[32]byte]bool{}, map[[32]byte]bool{}
+	for i := range 2 { // with the second question the round of the first is over
+		mustAsk(t, c)
+		for len(fresh) == i {
+			if h := <-asked; before[h] {
+				early[h] = true
+			} else {
+				fresh[h] = true // of the request that has just ended
+			}
+		}
+	}
+	if len(early) > n/2 {
+		t.Errorf("with the change of one request that of %d others was asked for", len(early))
+	}
+	closed.Store(false)
+	drained(t, c) // who asks for it gets it all
+	if _, owed := c.Paid(); owed != 0 {
+		t.Errorf("%d owed", owed)
+	}
+}
+
+// TestBegunPurchaseDoesNotFollowRequests: CT-20, a purchase that was begun and does
+// not come to an end is not sent again with each request that is over: at the
+// identified port it would show the moments of an account's requests.
+func TestBegunPurchaseDoesNotFollowRequests(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	issuer := w.Issuer()
+	wl := w.Wallet(coins(4)...)
+	c := w.Client(func(c *client.Config) { c.Payments = &client.Payments{Wallet: wl, Issuer: issuer} })
+	issuer.Refuse(&client.Error{Code: client.CodeBank})
+	refused(t, c.Buy(t.Context(), wire.TokenCoin, 0, coins(1)), client.CodeBank)
+	for range 3 {
+		mustAsk(t, c)
+		c.Drain(t.Context())
+	}
+	// Of one more request the change is withheld: with the second question for it a
+	// round is over that began after the requests were.
+	asked := make(chan struct{}, 100)
+	w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/change" {
+				asked <- struct{}{}
+				httpx.Problem(rw, 503, "bank.store")
+				return
+			}
+			h.ServeHTTP(rw, r)
+		})
+	})
+	atBlock(w, func([]byte) []byte { return nil })
+	mustAsk(t, c)
+	<-asked
+	<-asked
+	if n := issuer.Asked(); n != 1 {
+		t.Errorf("the identified port was asked %d times", n)
+	}
+	w.Mint.Bank.Intercept(nil)
+	issuer.Refuse(nil)
+	drained(t, c) // who asks for it has it gone on with
+	if c.Begun() != 0 {
+		t.Error("the purchase is open still")
+	}
+}
+
+// first is an issuer whose answers somebody else has taken already.
+type first struct {
+	*clienttest.Issuer
+	wl    *wallet.Wallet
+	epoch uint64
+}
+
+func (f first) Issue(ctx context.Context, b *wallet.Buy) ([][32]byte, map[uint8][64]byte, error) {
+	elements, proofs, err := f.Issuer.Issue(ctx, b)
+	return elements, proofs, errors.Join(err, f.wl.Bought(b.Request, f.epoch, elements, proofs))
+}
+
+// TestPurchaseEndedMeanwhile: one purchase sent twice at once was bought, whichever
+// answer was first.
+func TestPurchaseEndedMeanwhile(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl := w.Wallet()
+	c := w.Client(func(c *client.Config) {
+		c.Payments = &client.Payments{Wallet: wl, Issuer: first{w.Issuer(), wl, w.Log.Last().Epoch}}
+	})
+	if err := c.Buy(t.Context(), wire.TokenCoin, 0, coins(2)); err != nil {
+		t.Fatal(err)
+	}
+	if s := wl.Status(w.Log.Last().Epoch, nil); s.Ready != 2*coin || s.Orders != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestFalseChange: change that is not exactly as it must be is kept in no part.
+// Where the bank signed it, it is proof, and nothing is paid any more; where
+// somebody on the way wrote it, it stops nobody: the bank is asked.
 func TestFalseChange(t *testing.T) {
 	w := clienttest.StartPaid(t, 3)
 	w.Answer(func(x *clienttest.Exchange) {
 		x.Used = 21 // 43 parts: coins of four denominations
 		x.Reply(http.StatusOK, "application/json", `{"answer":"hello"}`)
 	})
-	spends := holds(w)
 	another, err := issue.Generate(rand.Reader, credits.Keyset{Type: wire.TokenCoin, First: 1, Last: 9, SpendLast: 9}, []uint8{15})
 	if err != nil {
 		t.Fatal(err)
@@ -326,8 +513,7 @@ func TestFalseChange(t *testing.T) {
 		{"CT-15 another's element", client.CodeConsistency, func(c *wire.Change) { c.Coins[0].Element = c.Coins[1].Element }},
 		{"CT-15 no element", client.CodeConsistency, func(c *wire.Change) { c.Coins[0].Element = [32]byte{} }},
 		{"CT-14 another key", client.CodeConsistency, func(c *wire.Change) {
-			all := spends()
-			e, p, err := another.Evaluate(15, [][32]byte{all[len(all)-1].Blanks[0]})
+			e, p, err := another.Evaluate(15, [][32]byte{c.Coins[0].Element}) // of any element: it is another key
 			if err != nil {
 				t.Error(err)
 				return
@@ -335,7 +521,7 @@ func TestFalseChange(t *testing.T) {
 			c.Coins[0].Element, c.Coins[0].Proof = e[0], p
 		}},
 		{"CT-14 another keyset", client.CodeConsistency, func(c *wire.Change) { c.Keyset = another.Keyset().ID() }},
-		{"CT-21 another generation", credits.CodeGeneration, func(c *wire.Change) { c.Generation++ }},
+		{"CT-21 another generation", credits.CodeGeneration, func(c *wire.Change) { c.Generation-- }},
 		{"CT-10 usage altered", credits.CodeRefund, func(c *wire.Change) { c.Usage.Used++ }},
 		{"CT-10 a stranger's usage", credits.CodeRefund, func(c *wire.Change) {
 			c.Usage.NodeID = [32]byte{1}
@@ -349,23 +535,12 @@ func TestFalseChange(t *testing.T) {
 				}
 			}
 		}},
-		{"CT-11 another candidate's usage", credits.CodeRefund, func(c *wire.Change) {
-			for _, n := range w.Nodes {
-				if n.ID() != c.Usage.NodeID {
-					c.Usage.NodeID = n.ID()
-					c.Usage.Sign(n.Key())
-					return
-				}
-			}
-		}},
-		{"CT-10 refused", credits.CodeRefund, func(c *wire.Change) {
-			*c = wire.Change{State: wire.ChangeRefused, Generation: c.Generation}
-		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			wl := w.Wallet(coins(2)...)
+			w.Router.Intercept(nil)
+			atBank(w, func(c *wire.Change) bool { tt.edit(c); return true })
+			wl, dir := w.WalletIn(coins(2)...)
 			c := w.Client(clienttest.Pays(wl))
-			atBlock(w, edited(tt.edit))
 			mustAsk(t, c) // the answer is the node's all the same
 			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
@@ -382,10 +557,45 @@ func TestFalseChange(t *testing.T) {
 			if s := conserved(t, w, wl, c, 2*coin); s.Balance < coin {
 				t.Errorf("%+v", s)
 			}
+			isProof(t, w, dir)
+		})
+		t.Run(tt.name+", on the way", func(t *testing.T) {
+			w.Mint.Bank.Intercept(nil)
+			wl := w.Wallet(coins(2)...)
+			c := w.Client(clienttest.Pays(wl))
+			atBlock(w, edited(tt.edit))
+			defer w.Router.Intercept(nil)
+			mustAsk(t, c)
+			mustAsk(t, c) // one bad hop keeps no wallet from paying
+			drained(t, c)
+			if paid, owed := c.Paid(); paid != 2*21*part || owed != 0 || c.Caught() != nil {
+				t.Errorf("paid %d, owed %d, %v", paid, owed, c.Caught())
+			}
+			times, last := c.Doubts()
+			if refused(t, last, credits.CodeChange, credits.CodeRefund); times < 2 {
+				t.Errorf("seen %d times", times)
+			}
+			if s := conserved(t, w, wl, c, 2*coin); s.Balance != 2*coin-2*21*part {
+				t.Errorf("%+v", s)
+			}
 		})
 	}
+	w.Mint.Bank.Intercept(nil)
+	t.Run("CT-10 refused", func(t *testing.T) { // by whom, nobody can tell
+		wl := w.Wallet(coins(2)...)
+		c := w.Client(clienttest.Pays(wl))
+		atBlock(w, edited(func(c *wire.Change) { *c = wire.Change{State: wire.ChangeRefused, Generation: c.Generation} }))
+		defer w.Router.Intercept(nil)
+		mustAsk(t, c)
+		mustAsk(t, c)
+		drained(t, c)
+		_, last := c.Doubts()
+		if refused(t, last, credits.CodeRefund); c.Caught() != nil {
+			t.Error(c.Caught())
+		}
+		conserved(t, w, wl, c, 2*coin)
+	})
 	t.Run("CT-10 the node claims too much", func(t *testing.T) {
-		w.Router.Intercept(nil)
 		w.Answer(func(x *clienttest.Exchange) {
 			x.Usage = func(u wire.Usage) string { u.Used++; return u.String() }
 			x.Reply(http.StatusOK, "application/json", `{"answer":"hello"}`)
@@ -393,15 +603,86 @@ func TestFalseChange(t *testing.T) {
 		wl := w.Wallet(coins(2)...)
 		c := w.Client(clienttest.Pays(wl))
 		mustAsk(t, c)
+		mustAsk(t, c) // one bad node keeps no wallet from paying
 		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 		defer stop()
 		c.Drain(ctx)
-		refused(t, c.Caught(), credits.CodeRefund)
-		unasked(t, w, func() {
-			_, err := ask(t, c)
-			refused(t, err, credits.CodeRefund)
-		})
+		times, last := c.Doubts()
+		if refused(t, last, credits.CodeRefund); times != 2 || c.Caught() != nil {
+			t.Errorf("%d times, %v", times, c.Caught())
+		}
+		// The holds end by themselves; what was held is owed until then.
+		if s := conserved(t, w, wl, c, 2*coin); s.Pending != 2*coin {
+			t.Errorf("%+v", s)
+		}
 	})
+	t.Run("CT-11 another candidate's usage", func(t *testing.T) {
+		// A router and a node that work together: the bank settled by the word of a
+		// candidate that had the ticket, and another one answered.
+		w.Answer(func(x *clienttest.Exchange) {
+			x.Used = 21
+			x.Reply(http.StatusOK, "application/json", `{"answer":"hello"}`)
+		})
+		atBank(w, func(c *wire.Change) bool {
+			for _, n := range w.Nodes {
+				if n.ID() != c.Usage.NodeID {
+					c.Usage.NodeID = n.ID()
+					c.Usage.Sign(n.Key())
+					return true
+				}
+			}
+			return false
+		})
+		defer w.Mint.Bank.Intercept(nil)
+		wl := w.Wallet(coins(2)...)
+		c := w.Client(clienttest.Pays(wl))
+		mustAsk(t, c)
+		drained(t, c)
+		_, last := c.Doubts()
+		if refused(t, last, credits.CodeRefund); c.Caught() != nil {
+			t.Error(c.Caught()) // the bank's it is not
+		}
+		if s := conserved(t, w, wl, c, 2*coin); s.Owed != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+	t.Run("CT-21 a generation that the next statement may name", func(t *testing.T) {
+		atBank(w, func(c *wire.Change) bool { c.Generation++; return true })
+		wl := w.Wallet(coins(1)...)
+		c := w.Client(clienttest.Pays(wl))
+		mustAsk(t, c)
+		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		defer stop()
+		c.Drain(ctx)
+		refused(t, c.Top(ctx), credits.CodePending)
+		if c.Caught() != nil {
+			t.Error(c.Caught())
+		}
+		w.Mint.Bank.Intercept(nil)
+		drained(t, c)
+	})
+}
+
+// isProof checks that what was kept in a wallet's folder proves something to
+// somebody who has only it and the statement.
+func isProof(t testing.TB, w *world, dir string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "caught-*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	text, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hash, key, block []byte
+	if _, err := fmt.Sscanf(string(text), "sotto-caught-v1\nheader_hash %x\nticket_key %x\nchange %x\n", &hash, &key, &block); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	c, err := wire.ParseChange(block)
+	if err != nil || !bytes.Equal(key, w.Mint.Ticket.Public().(ed25519.PublicKey)) || !c.Verify(key, [32]byte(hash)) {
+		t.Errorf("%v: %s", err, text)
+	}
 }
 
 // TestLostChange: a block that did not come, or is none, is nobody's proof: the
@@ -988,11 +1269,11 @@ func TestHostileBank(t *testing.T) {
 			t.Fatalf("answer %d of seed %d was taken: %+v", i, seed, s)
 		}
 	}
-	if c.Caught() == nil {
-		t.Error("nothing was noticed")
+	if _, last := c.Doubts(); last == nil || c.Caught() != nil {
+		t.Errorf("noticed %v, caught %v", last, c.Caught())
 	}
 	w.Mint.Bank.Intercept(nil)
-	_ = c.Top(t.Context()) // says why nothing is paid, and has asked for what is owed
+	_ = c.Top(t.Context())
 	if s := conserved(t, w, wl, c, 2*coin); s.Owed != 0 || s.Balance != 2*coin-21*part {
 		t.Errorf("%+v", s)
 	}
@@ -1028,7 +1309,7 @@ func TestHostileSwaps(t *testing.T) {
 		{"cut", credits.CodeChange, false, func(b []byte) []byte { return b[:len(b)-1] }},
 		{"one less", credits.CodeChange, false, func(b []byte) []byte { return b[:len(b)-wire.MintedSize] }},
 		{"of less worth", credits.CodeChange, false, minted(func(l []wire.Minted) []wire.Minted { l[0].Exponent--; return l })},
-		{"CT-14 another's proof", client.CodeConsistency, true, minted(func(l []wire.Minted) []wire.Minted { l[0].Proof = l[1].Proof; return l })},
+		{"CT-14 another's proof", client.CodeConsistency, false, minted(func(l []wire.Minted) []wire.Minted { l[0].Proof = l[1].Proof; return l })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {

@@ -131,6 +131,10 @@ func serveMarkingBank(ctx context.Context, path string, lns []net.Listener, log 
 		if err := ring.Load(); err != nil {
 			return nil, err
 		}
+		ticket, err := bank.OpenTicketKey(cfg.TicketKey)
+		if err != nil {
+			return nil, err
+		}
 		var mu sync.Mutex
 		blanks := map[[32]byte][wire.Blanks][32]byte{} // by coin: enough for a lab
 		held := map[[32]byte][32]byte{}                // header hash to coin
@@ -177,6 +181,7 @@ func serveMarkingBank(ctx context.Context, path string, lns []net.Listener, log 
 					}
 					c.Coins[i].Element, c.Coins[i].Proof = elements[0], proof
 				}
+				c.Sign(ticket, c.Usage.HeaderHash)
 				deed(log, "wrote %d coins of change with keys that it made for this one user", len(c.Coins))
 				return c.Append(nil)
 			},
@@ -282,10 +287,14 @@ func (o *opened) Open() (*wallet.Wallet, client.Issuer, error) {
 }
 
 // caught waits for the change of a prompt, and returns what it proved of whoever
-// dealt with the money.
+// dealt with the money, or what came and was not believed.
 func caught(ctx context.Context, c *client.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c.Drain(ctx)
-	return c.Caught()
+	if err := c.Caught(); err != nil {
+		return err
+	}
+	_, last := c.Doubts()
+	return last
 }

@@ -99,6 +99,9 @@ func settle(cmd *cobra.Command, c *client.Client) error {
 		}
 		errorf(cmd, "%s", line)
 	}
+	if times, last := c.Doubts(); last != nil {
+		errorf(cmd, "%d times something came about money that nobody had signed; nothing of it was believed. The last: %s", times, printable(last))
+	}
 	err := c.Caught()
 	if err != nil {
 		errorf(cmd, "PAYMENTS STOPPED. %s\nNothing is paid from now on. Keep the wallet's folder as it is, and show this to others.", printable(err))

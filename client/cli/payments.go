@@ -22,10 +22,11 @@ import (
 type Payments struct {
 	// Wallet is the wallet's folder.
 	Wallet string `yaml:"wallet"`
-	// Class, Tokens and Tier are as in [client.Payments].
+	// Class, Tokens, Tier and Wait are as in [client.Payments].
 	Class  uint8 `yaml:"class,omitempty"`
 	Tokens int   `yaml:"tokens,omitempty"`
 	Tier   uint8 `yaml:"tier,omitempty"`
+	Wait   bool  `yaml:"wait,omitempty"`
 	// Account is the account at the bank that coins are bought from. Without one the
 	// wallet is filled by import, and by change, only.
 	Account *Account `yaml:"account,omitempty"`
@@ -62,7 +63,7 @@ func (p *Payments) Config(dir string) (*client.Payments, error) {
 		}
 		s.account = &account.Config{URL: a.URL, CA: below(a.CA), Key: below(a.Key)}
 	}
-	return &client.Payments{Class: p.Class, Tokens: p.Tokens, Tier: p.Tier, Source: s}, nil
+	return &client.Payments{Class: p.Class, Tokens: p.Tokens, Tier: p.Tier, Wait: p.Wait, Source: s}, nil
 }
 
 // ownerFile says, for people, who has the wallet open. The lock is what counts.

@@ -72,7 +72,7 @@ shows it (GET /wallet). docs/wallet.md says what the bank learns and what it doe
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(e.walletCreate(), e.walletRestore(), e.walletStatus(), e.walletBuy(), e.walletTop(), e.walletRedeem(),
+	cmd.AddCommand(e.walletCreate(), e.walletRestore(), e.walletStatus(), e.walletBuy(), e.walletTop(), e.walletFind(), e.walletRedeem(),
 		e.walletPolicy(), e.walletHistory(), e.walletExport(), e.walletImport())
 	return cmd
 }
@@ -222,11 +222,12 @@ func table(ctx context.Context, c *client.Client, k *credits.Keyset, info io.Wri
 }
 
 func (e *env) walletBuy() *cobra.Command {
-	var class uint8
+	var class, tier uint8
 	var stock bool
+	var kind string
 	cmd := &cobra.Command{
-		Use:   "buy UNITS | buy --stock",
-		Short: "Buy coins from your account",
+		Use:   "buy UNITS | buy --stock | buy --type pass|entitlement COUNT",
+		Short: "Buy coins from your account, or take passes and entitlements",
 		Long: `Buys coins worth UNITS, of the size that requests are paid with (class, in the
 trust file's payments; 65536 units if it says nothing), rounded up to a whole coin.
 With --stock: what the wallet's policy wants (sotto wallet policy).
@@ -235,16 +236,33 @@ The account is charged, and the bank knows that it bought, and how much. Which c
 these are it does not see. To be harder to link to what you ask next, buy before you
 need them, and not the exact price of one thing.
 
+Where the operator gives them, COUNT passes each pay for one request of their class,
+without change, and are used before coins; COUNT entitlements each open what their
+tier opens, once, beside a coin or pass (tier, in the trust file's payments). They cost
+no units, an account has so many a mint period, and a restore does not find them again.
+
   sotto wallet buy 1048576           16 coins of 65536
   sotto wallet buy 1048576 --class 19
+  sotto wallet buy --type pass 20
+  sotto wallet buy --type entitlement --tier 3 20
 ` + walletExits,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if stock == (len(args) == 1) {
 				return &usageError{errors.New("name a number of units, or --stock")}
 			}
-			if stock {
+			if (kind == kindEntitlement) != (tier != 0) {
+				return &usageError{errors.New("--tier goes with --type entitlement: 1 to 255, as the operator says")}
+			}
+			switch {
+			case stock && kind != kindCoin:
+				return &usageError{errors.New("a stock is of coins: leave --type out")}
+			case stock:
 				return e.top(cmd, false)
+			case kind == kindPass || kind == kindEntitlement:
+				return e.take(cmd, kind, args[0], class, tier)
+			case kind != kindCoin:
+				return &usageError{fmt.Errorf("--type %q: coin, pass or entitlement", kind)}
 			}
 			units, err := parseUnits(args[0])
 			if err != nil {
@@ -253,9 +271,50 @@ need them, and not the exact price of one thing.
 			return e.buy(cmd, units, class)
 		},
 	}
+	cmd.Flags().StringVar(&kind, "type", kindCoin, "what to buy: coin, pass or entitlement")
+	cmd.Flags().Uint8Var(&tier, "tier", 0, "the entitlements' tier, `1` to 255")
 	cmd.Flags().Uint8Var(&class, "class", 0, "buy coins of 2^`N` units (default: the trust file's class)")
 	cmd.Flags().BoolVar(&stock, "stock", false, "buy what the policy wants")
 	return cmd
+}
+
+// Kinds of tokens that an account gives.
+const (
+	kindCoin        = "coin"
+	kindPass        = "pass"
+	kindEntitlement = "entitlement"
+)
+
+// take takes passes or entitlements, which cost the account nothing.
+func (e *env) take(cmd *cobra.Command, kind, count string, class, tier uint8) error {
+	n, err := strconv.ParseUint(count, 10, 16)
+	if err != nil || n < 1 || n > maxCoins || strconv.FormatUint(n, 10) != count {
+		return &usageError{fmt.Errorf("%q is no number of them: 1 to %d", count, maxCoins)}
+	}
+	_, cfg, err := e.purse()
+	if err != nil {
+		return err
+	}
+	tokenType := wire.TokenEntitlement
+	if kind == kindPass {
+		tokenType = wire.TokenPass
+		if class, err = classOf(&cfg, class); err != nil {
+			return err
+		}
+	} else if class != 0 {
+		return &usageError{errors.New("an entitlement has a tier and no class")}
+	}
+	c, _, err := e.spender(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	before := c.Begun()
+	if err := c.Buy(cmd.Context(), tokenType, tier, slices.Repeat([]uint8{class}, int(n))); err != nil {
+		return begun(c, before, err)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "taken      %d of type %s\n", n, kind)
+	return showMoney(cmd.Context(), cmd.OutOrStdout(), c, false, nil)
 }
 
 // parseUnits has one spelling for a number of units.
@@ -357,7 +416,11 @@ be yours. What they were change of is not. Redeem seldom, and round amounts.
 				return err
 			}
 			if units%(1<<class) != 0 {
-				return &usageError{fmt.Errorf("vouchers are of %d units: redeem %d or %d, or smaller ones with --class", uint64(1)<<class, units>>class<<class, (units>>class+1)<<class)}
+				less := ""
+				if n := units >> class << class; n > 0 {
+					less = fmt.Sprintf("%d or ", n)
+				}
+				return &usageError{fmt.Errorf("vouchers are of %d units: redeem %s%d, or smaller ones with --class", uint64(1)<<class, less, (units>>class+1)<<class)}
 			}
 			if units>>class > maxCoins {
 				return &usageError{fmt.Errorf("that is %d vouchers, and %d are the most at once; take larger ones with --class", units>>class, maxCoins)}

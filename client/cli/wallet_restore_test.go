@@ -147,7 +147,30 @@ func (m *mint) swap(w http.ResponseWriter, body []byte) {
 		out = append(out, minted)
 		m.table[x.Keyset] = append(m.table[x.Keyset], credits.TableEntry{Name: credits.TableName(x.Blinded), Minted: minted})
 	}
+	if m.refuse == "lie" { // somebody on the way says that nothing was done
+		httpx.Problem(w, http.StatusPaymentRequired, "credit.epoch")
+		return
+	}
 	w.Write(credits.AppendMintedList(nil, out))
+}
+
+// TestRefusalThatWasMadeUp: a swap that had its effect, and of which somebody on the
+// way said that it was refused, is found in the table.
+func TestRefusalThatWasMadeUp(t *testing.T) {
+	b := newTill(t, 1<<20, wire.TokenCoin)
+	m := b.anonymous()
+	b.create()
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "find").stdout, "found      0 orders")
+	b.sotto(cli.ExitOK, "", "wallet", "policy", "--delay", "0", "--stock", "17=1")
+	b.sotto(cli.ExitOK, "", "wallet", "buy", "131072", "--class", "16")
+	m.refuse = "lie"
+	b.sotto(cli.ExitOK, "", "wallet", "top")
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "status").stdout, "coin of 65536: 0 ready, 2 to be swapped")
+	m.refuse = ""
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "find").stdout, "found      1 orders")
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "status").stdout, "coin of 131072: 1 ready")
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "find").stdout, "found      0 orders")
+	b.sotto(cli.ExitUsage, "", "wallet", "find", "more")
 }
 
 // TestWalletIsFoundAgain: buy, lose the folder, find the coins by 24 words. The

@@ -69,9 +69,15 @@ func newTill(t *testing.T, units uint64, types ...uint8) *till {
 		types = []uint8{wire.TokenCoin, wire.TokenVoucher}
 	}
 	for _, typ := range types {
-		k := credits.Keyset{Type: typ}
+		k, exponents := credits.Keyset{Type: typ}, []uint8{6, 10, 16, 17}
 		k.First, k.Last, k.SpendLast = 1, 1000, 2000
-		x, err := issue.Generate(rand.Reader, k, []uint8{6, 10, 16, 17})
+		switch typ {
+		case wire.TokenPass:
+			k.Name = "free"
+		case wire.TokenEntitlement:
+			k.Name, k.Tier, exponents = "large", 3, []uint8{0}
+		}
+		x, err := issue.Generate(rand.Reader, k, exponents)
 		b.must(err)
 		b.must(issue.CreateFile(filepath.Join(keys, fmt.Sprintf("%d%s", k.Type, issue.KeySuffix)), x))
 		sets = append(sets, x.Keyset())
@@ -120,7 +126,8 @@ func (b *till) open(keys string) {
 	store := filepath.Join(b.dir, "accounts.db")
 	b.must(accounts.CreateStore(store, 1))
 	var err error
-	b.bank, err = accounts.New(accounts.Config{Listen: "127.0.0.1:0", TLS: httpx.TLS{Cert: "x", Key: "x"}, Store: store, Keys: keys, Source: b})
+	b.bank, err = accounts.New(accounts.Config{Listen: "127.0.0.1:0", TLS: httpx.TLS{Cert: "x", Key: "x"}, Store: store, Keys: keys, Source: b,
+		Rules: accounts.Rules{Passes: 8, PassProof: "work", WorkBits: 8}})
 	b.must(err)
 	b.t.Cleanup(func() { b.bank.Close() })
 	id, err := b.w.CA.Issue("bank.example", "127.0.0.1")
@@ -245,6 +252,31 @@ func TestWalletBuys(t *testing.T) {
 		b.sotto(cli.ExitOK, "", "wallet", "import", file)
 		has(t, b.sotto(cli.ExitOK, "", "wallet", "status").stdout, "balance    1056768 units")
 	})
+}
+
+// TestPassesAndEntitlements: what an account gives for nothing is taken, up to what
+// it gives, and costs nothing.
+func TestPassesAndEntitlements(t *testing.T) {
+	b := newTill(t, 1<<20, wire.TokenCoin, wire.TokenVoucher, wire.TokenPass, wire.TokenEntitlement)
+	b.admin("/v1/accounts/"+b.account.String()+"/grant", api.Entitlement{Tier: 3, Tokens: 4})
+	b.create()
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "buy", "--type", "pass", "5").stdout, "taken      5 of type pass", "pass of 65536: 5 ready", "balance    0 units")
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "buy", "--type", "pass", "--class", "10", "3").stdout, "pass of 1024: 3 ready")
+	r := b.sotto(cli.ExitRefused, "", "wallet", "buy", "--type", "pass", "1")
+	has(t, r.err.Error(), "account.grant")
+	has(t, b.sotto(cli.ExitOK, "", "wallet", "buy", "--type", "entitlement", "--tier", "3", "4").stdout, "entitlement of tier 3: 4 ready")
+	b.sotto(cli.ExitRefused, "", "wallet", "buy", "--type", "entitlement", "--tier", "3", "1")
+	b.sotto(cli.ExitRefused, "", "wallet", "buy", "--type", "entitlement", "--tier", "4", "1") // nobody has one
+	if o := object(t, b.sotto(cli.ExitOK, "", "wallet", "status", "--json")); o["balance"] != 0.0 || o["orders"] != 0.0 {
+		t.Errorf("%v", o)
+	}
+	if s := b.sotto(cli.ExitOK, "", "wallet", "history", "--account").stdout; strings.Count(s, "issue") != 3 || strings.Count(s, " 0 units") != 3 {
+		t.Error(s)
+	}
+	for _, args := range [][]string{{"--type", "voucher", "1"}, {"--type", "pass", "0"}, {"--type", "pass", "01"}, {"--type", "pass", "1025"}, {"--type", "pass", "--stock"}, {"--type", "pass"},
+		{"--type", "pass", "--tier", "1", "1"}, {"--type", "entitlement", "1"}, {"--type", "entitlement", "--tier", "0", "1"}, {"--type", "entitlement", "--tier", "3", "--class", "10", "1"}, {"--tier", "3", "65536"}} {
+		b.sotto(cli.ExitUsage, "", append([]string{"wallet", "buy"}, args...)...)
+	}
 }
 
 // TestPurchaseIsNotPaidTwice: whatever of a purchase is lost, going on with it

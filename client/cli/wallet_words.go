@@ -159,6 +159,56 @@ are not found again; the account issues new ones.
 	return cmd
 }
 
+func (e *env) walletFind() *cobra.Command {
+	return &cobra.Command{
+		Use:   "find",
+		Short: "Look in the bank's tables for orders that were said to be refused",
+		Long: `A refused swap leaves its coins to be swapped again. Whoever carried the refusal may
+have made it up: then the swap had its effect, and the coins turn out to be spent.
+This fetches the bank's tables whole and anonymously, as a restore does, and takes what
+such orders, and those that have not ended, came to. Run it if coins were lost that you
+did not spend.
+` + walletExits,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			p, cfg, err := e.purse()
+			if err != nil {
+				return err
+			}
+			p.name = cmd.CommandPath()
+			w, err := p.wallet()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.Close()) }()
+			ctx, info := cmd.Context(), cmd.ErrOrStderr()
+			cfg.Payments = nil // it is open here
+			c, err := client.New(cfg)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			sets, epoch, err := c.Sets(ctx)
+			if err != nil {
+				return err
+			}
+			if sets == nil {
+				return &client.Error{Code: client.CodePayment, Detail: fmt.Sprintf("nobody pays in epoch %d: there is no bank whose tables could be looked into", epoch)}
+			}
+			n, err := w.Find(epoch, wallet.Sources{Table: func(keyset [32]byte) iter.Seq2[credits.TableEntry, error] {
+				if k, ok := sets.Find(keyset); ok {
+					return table(ctx, c, k, info)
+				}
+				return func(func(credits.TableEntry, error) bool) {} // over: its table is gone
+			}})
+			if n > 0 || err == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "found      %d orders that had their effect\n", n)
+			}
+			return err
+		},
+	}
+}
+
 // readWords reads 24 words. Nothing of what was read is in an error.
 func readWords(cmd *cobra.Command, file string) (seed redact.Secret, err error) {
 	var b []byte

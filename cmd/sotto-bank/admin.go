@@ -55,7 +55,8 @@ var adminCommands = []command{
 	{"account list", `Lists accounts, 256 a page.`, accountList},
 	{"account show", `Shows an account's balance and limits. The admin log has that somebody looked.`, account("GET", "", nil)},
 	{"account history", `Shows what moved on an account, 256 entries a page. The admin log has that somebody looked.`, accountHistory},
-	{"account topup", `Puts units on an account. An event counts once: the same again changes nothing.`, accountTopUp},
+	{"account topup", `Puts units on an account. An event counts once: the same again changes nothing.
+After an error it is not known whether it was done: say the same again, with the event.`, accountTopUp},
 	{"account freeze", `Stops an account: it can be looked at and paid into, and nothing else.`, account("POST", "/freeze", struct{}{})},
 	{"account unfreeze", `Lets a frozen account go on.`, account("POST", "/unfreeze", struct{}{})},
 	{"account rotate", `Makes a new API key for an account. The old one opens for -overlap epochs more, the
@@ -108,6 +109,11 @@ func (e *env) admin(fs *flag.FlagSet, args []string, f func(p *port) (any, error
 	return daemon.ExitOK
 }
 
+// A refused is the code of an answer that says that nothing was done.
+type refused string
+
+func (r refused) Error() string { return "refused: " + string(r) }
+
 // ask sends one request and returns the answer's JSON.
 func (p *port) ask(ctx context.Context, method, path string, query url.Values, body any) (json.RawMessage, error) {
 	var r io.Reader
@@ -140,6 +146,9 @@ func (p *port) ask(ctx context.Context, method, path string, query url.Values, b
 		var problem struct{ Code string }
 		if json.Unmarshal(b, &problem) != nil || problem.Code == "" {
 			return nil, fmt.Errorf("status %d", resp.StatusCode)
+		}
+		if resp.StatusCode < 500 {
+			return nil, refused(problem.Code)
 		}
 		return nil, fmt.Errorf("refused: %s", problem.Code)
 	}
@@ -200,7 +209,11 @@ func accountTopUp(ctx context.Context, e *env, args []string) int {
 		if *event == "" {
 			*event = "admin-" + rand.Text()
 		}
-		return p.ask(ctx, "POST", "/v1/accounts/"+a.String()+"/topup", nil, accounts.Pay{Event: *event, Units: *units})
+		out, err := p.ask(ctx, "POST", "/v1/accounts/"+a.String()+"/topup", nil, accounts.Pay{Event: *event, Units: *units})
+		if err != nil && !errors.As(err, new(refused)) {
+			return nil, fmt.Errorf("%w. It may have been done; the same again with -event %s counts once", err, *event)
+		}
+		return out, err
 	}, "account", "units")
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -119,10 +120,19 @@ func TestAdministration(t *testing.T) {
 	if h := do(0, "health", "-admin", admin); !strings.Contains(h, `"log"`) {
 		t.Error(h)
 	}
+	gone := filepath.Join(dir, "gone.yaml") // where nobody listens
+	there, err := os.ReadFile(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(gone, regexp.MustCompile(`(127\.0\.0\.1):\d+`).ReplaceAll(there, []byte("$1:1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for text, args := range map[string][]string{
 		"refused: peer":           {"account", "freeze", "-admin", router, "-account", id},
 		"refused: account.absent": {"account", "freeze", "-admin", admin, "-account", strings.Repeat("0", 32)},
 		"refused: credit.request": {"account", "topup", "-admin", admin, "-account", id, "-units", "0"},
+		"with -event admin-":      {"account", "topup", "-admin", gone, "-account", id, "-units", "5"},
 		"1 to 255":                {"grant", "-admin", admin, "-account", id, "-tier", "256", "-tokens", "1"},
 	} {
 		if out := do(1, args...); !strings.Contains(out, text) {

@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sotto-project/sotto/credits/accounts"
 	"github.com/sotto-project/sotto/credits/bank"
@@ -21,11 +22,15 @@ import (
 
 const (
 	aboutCreate = `Makes a new, empty database for one port. It refuses to touch one that is there. The
-generation is what the publisher's mint_generation says: take one that no statement
-has named yet, since an empty database has forgotten what was spent in an old one.`
+generation is what the publisher's mint_generation will say: one that no statement has
+named yet, since an empty database has forgotten what was spent in an old one, and
+everybody would take it for that one. So the publisher is asked, and a number that is
+not above what statements name is refused. -first is for the time before anything is
+published: then a publisher that cannot be reached is no reason to refuse.`
 	aboutRestore = `Says that this database, brought back from a backup or promoted from a copy, is the
-one that counts from now on: raises its generation by one and prints it. The bank
-serves again when the publisher's mint_generation, and a statement, say the same;
+one that counts from now on: raises its generation above its own and above what
+statements name, and prints it. For that the publisher is asked; if it is not to be
+had, -named says what its statements name. The bank serves again when the publisher's mint_generation, and a statement, say the same;
 every other copy stops then. There is one generation for both ports: restore the
 other port's database, too, or it stops as well. What was spent since the backup can
 be spent again: that loss is the operator's.`
@@ -72,13 +77,17 @@ func local() string {
 func createAnonymous(ctx context.Context, e *env, args []string) int {
 	fs := e.flags()
 	path := fs.String("config", "", "the anonymous port's YAML `file`")
-	generation := fs.Uint64("generation", 0, "`number` that the statements name")
+	generation := fs.Uint64("generation", 0, "`number` that the statements will name")
+	first := fs.Bool("first", false, "nothing is published yet")
 	if code, done := e.parse(fs, args, "config", "generation"); done {
 		return code
 	}
 	c, err := load[bank.Config](*path)
 	if err != nil {
 		return e.usage(err)
+	}
+	if err := fresh(ctx, &c, *generation, *first); err != nil {
+		return e.fail(err)
 	}
 	if err := bank.CreateStore(ctx, c, *generation); err != nil {
 		return e.fail(err)
@@ -87,16 +96,20 @@ func createAnonymous(ctx context.Context, e *env, args []string) int {
 	return daemon.ExitOK
 }
 
-func createIdentified(_ context.Context, e *env, args []string) int {
+func createIdentified(ctx context.Context, e *env, args []string) int {
 	fs := e.flags()
 	path := fs.String("config", "", "the identified port's YAML `file`")
-	generation := fs.Uint64("generation", 0, "`number` that the statements name")
+	generation := fs.Uint64("generation", 0, "`number` that the statements will name")
+	first := fs.Bool("first", false, "nothing is published yet")
 	if code, done := e.parse(fs, args, "config", "generation"); done {
 		return code
 	}
 	c, err := load[accounts.Config](*path)
 	if err != nil {
 		return e.usage(err)
+	}
+	if err := fresh(ctx, &c, *generation, *first); err != nil {
+		return e.fail(err)
 	}
 	if err := accounts.CreateStore(c.Store, *generation); err != nil {
 		return e.fail(err)
@@ -108,6 +121,7 @@ func createIdentified(_ context.Context, e *env, args []string) int {
 func restoreAnonymous(ctx context.Context, e *env, args []string) int {
 	fs := e.flags()
 	path := fs.String("config", "", "the anonymous port's YAML `file`; it must not run")
+	named := fs.Uint64("named", 0, namedUsage)
 	if code, done := e.parse(fs, args, "config"); done {
 		return code
 	}
@@ -115,7 +129,11 @@ func restoreAnonymous(ctx context.Context, e *env, args []string) int {
 	if err != nil {
 		return e.usage(err)
 	}
-	g, err := bank.Restore(ctx, c)
+	above, err := e.named(ctx, fs, &c, *named)
+	if err != nil {
+		return e.fail(err)
+	}
+	g, err := bank.Restore(ctx, c, above)
 	if err != nil {
 		return e.fail(err)
 	}
@@ -126,13 +144,66 @@ func restoreAnonymous(ctx context.Context, e *env, args []string) int {
 func restoreIdentified(ctx context.Context, e *env, args []string) int {
 	fs := e.flags()
 	path := fs.String("config", "", "the identified port's YAML `file`")
+	named := fs.Uint64("named", 0, namedUsage)
 	return e.withStore(fs, args, path, func(s *accounts.Store) error {
-		g, err := s.Restore(ctx, local())
+		c, err := load[accounts.Config](*path)
+		if err != nil {
+			return err
+		}
+		above, err := e.named(ctx, fs, &c, *named)
+		if err != nil {
+			return err
+		}
+		g, err := s.Restore(ctx, local(), above)
 		if err == nil {
 			e.say("generation %d", g)
 		}
 		return err
 	})
+}
+
+// A publisher says which generation statements name now.
+type publisher interface {
+	Named(ctx context.Context) (uint64, error)
+}
+
+// askWait is how long a publisher may take.
+const askWait = 30 * time.Second
+
+// fresh refuses a generation for an empty database that statements name already,
+// or named before: with it the database would be taken for one that knows what was
+// spent.
+func fresh(ctx context.Context, p publisher, generation uint64, first bool) error {
+	ctx, stop := context.WithTimeout(ctx, askWait)
+	defer stop()
+	switch named, err := p.Named(ctx); {
+	case err != nil && first:
+		return nil
+	case err != nil:
+		return fmt.Errorf("which generation do statements name? %w; -first says that nothing is published yet", err)
+	case generation <= named:
+		return fmt.Errorf("statements name generation %d: a new database needs a higher one, since it has forgotten what was spent; take %d", named, named+1)
+	}
+	return nil
+}
+
+const namedUsage = "the `generation` that statements name, where the publisher cannot be asked"
+
+// named is the generation that a database which came back must be above. What
+// was said by hand counts only where nobody can be asked.
+func (e *env) named(ctx context.Context, fs *flag.FlagSet, p publisher, byHand uint64) (uint64, error) {
+	ctx, stop := context.WithTimeout(ctx, askWait)
+	defer stop()
+	named, err := p.Named(ctx)
+	if err == nil {
+		return max(named, byHand), nil
+	}
+	said := false
+	fs.Visit(func(f *flag.Flag) { said = said || f.Name == "named" })
+	if said {
+		return byHand, nil
+	}
+	return 0, fmt.Errorf("which generation do statements name? %w; -named says it by hand", err)
 }
 
 func checkStore(ctx context.Context, e *env, args []string) int {

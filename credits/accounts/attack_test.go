@@ -352,6 +352,12 @@ func TestPasses(t *testing.T) {
 	if _, err := finish(w.keys[wire.TokenPass].Keyset(), into[api.Issued](t, b), blanks); err != nil {
 		t.Error(err)
 	}
+	// CT-04: whoever lost the answer asks again as at first, without the work.
+	lost := *r
+	lost.Work = 0
+	if s, c, again := u.ask("POST", "/v1/issue", &lost); s != 200 || !bytes.Equal(again, b) {
+		t.Errorf("the same again: %d %s", s, c)
+	}
 	// Work is for one request: for another it is worth nothing.
 	other, _ := u.want(wire.TokenPass, 10)
 	for other.Work = r.Work; other.Worked(u.account, 8); {

@@ -275,7 +275,7 @@ func TestGeneration(t *testing.T) {
 		}
 		// The operator says that it counts, and a statement says it, too: this one
 		// serves, and the other stops.
-		if g, err := w.bank.Store().Restore(context.Background(), "local"); g != 2 || err != nil {
+		if g, err := w.bank.Store().Restore(context.Background(), "local", 0); g != 2 || err != nil {
 			t.Fatal(g, err)
 		}
 		if c := get(w, u.key); c != credits.CodeGeneration {

@@ -41,7 +41,11 @@ func (e *Engine) Issue(ctx context.Context, a api.Account, r *api.IssueRequest) 
 	if !wellFormed(r) {
 		return nil, errRequest
 	}
-	digest, err := digestOf(r)
+	// The proof of work is no part of what is asked for: whoever lost the answer asks
+	// again without it, as at first.
+	asked := *r
+	asked.Work = 0
+	digest, err := digestOf(&asked)
 	if err != nil {
 		return nil, err
 	}

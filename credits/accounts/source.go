@@ -52,6 +52,16 @@ func newLog(c *Config) (*log, error) {
 	return &log{trust: c.Trust, publisher: follow.NewPublisher(base, httpx.NewTransport(tc))}, nil
 }
 
+// Named returns the highest mint generation that statements name now: see
+// [follow.Publisher.Generation].
+func (c *Config) Named(ctx context.Context) (uint64, error) {
+	l, err := newLog(c)
+	if err != nil {
+		return 0, err
+	}
+	return l.publisher.Generation(ctx, &l.trust)
+}
+
 // View is of the statement in force.
 func (l *log) View() (View, error) {
 	a := l.newest.Load()

@@ -265,12 +265,15 @@ func (s *Store) prune(ctx context.Context, epoch uint64) error {
 }
 
 // Restore is the operator's word that this database, brought back from a backup
-// or promoted from a copy, is the one that counts. It raises the generation and
-// returns it; the bank serves when a statement names that one, and every other
-// copy stops then.
-func (s *Store) Restore(ctx context.Context, who string) (generation uint64, err error) {
+// or promoted from a copy, is the one that counts. It raises the generation to one
+// above its own and above what statements have named, and returns it; the bank
+// serves when a statement names that one, and every other copy stops then.
+func (s *Store) Restore(ctx context.Context, who string, named uint64) (generation uint64, err error) {
+	if named >= 1<<40 {
+		return 0, errors.New("accounts: restore: no such generation")
+	}
 	err = s.update(ctx, func(tx *sql.Tx) error {
-		if err := tx.QueryRow("UPDATE meta SET generation = generation + 1, served = 0 RETURNING generation").Scan(&generation); err != nil {
+		if err := tx.QueryRow("UPDATE meta SET generation = max(generation, ?) + 1, served = 0 RETURNING generation", named).Scan(&generation); err != nil {
 			return storeError(err)
 		}
 		return logEntry(tx, Act{Who: who, What: "restore", Generation: generation, Outcome: "ok"})

@@ -292,6 +292,9 @@ func TestPort(t *testing.T) {
 		if status != 200 || err != nil || len(p.w.Unwrap(p.w.Coins, r.Blanks, c)) != 3 {
 			t.Fatalf("%d %s %v", status, b, err)
 		}
+		if !c.Verify(p.w.Ticket.Public().(ed25519.PublicKey), hash) {
+			t.Error("change that the bank did not sign")
+		}
 		if _, again := p.ask("gateway.sotto", "POST", "/v1/change", hash[:]); !bytes.Equal(again, b) {
 			t.Error("another change")
 		}
@@ -410,11 +413,11 @@ func TestGeneration(t *testing.T) {
 		p.refused("router.sotto", "POST", "/v1/settle", p.w.Request(4).Used(0, 0), 503, "bank.generation")
 		hash := p.w.Request(4).Hash()
 		p.refused("gateway.sotto", "POST", "/v1/change", hash[:], 503, "bank.generation")
-		if _, err := bank.Restore(t.Context(), p.conf); err == nil {
+		if _, err := bank.Restore(t.Context(), p.conf, 0); err == nil {
 			t.Error("restored under a running bank")
 		}
 		stop()
-		g, err := bank.Restore(t.Context(), p.conf)
+		g, err := bank.Restore(t.Context(), p.conf, 0)
 		if err != nil || g != 8 {
 			t.Fatal(g, err)
 		}
@@ -431,6 +434,21 @@ func TestGeneration(t *testing.T) {
 		// The copy that went on stops.
 		if err := os.WriteFile(p.conf.SQLite, now, 0o600); err != nil {
 			t.Fatal(err)
+		}
+		stop = p.start()
+		p.wait("bank.generation", 5)
+		stop()
+		// The same backup comes back a second time. By its own count it would be the
+		// generation that is named, with what was spent since its first return forgotten.
+		if err := os.WriteFile(p.conf.SQLite, backup, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		named, err := p.conf.Named(t.Context())
+		if err != nil || named != 8 {
+			t.Fatal(named, err)
+		}
+		if g, err := bank.Restore(t.Context(), p.conf, named); err != nil || g != 9 {
+			t.Fatal(g, err)
 		}
 		p.start()
 		p.wait("bank.generation", 5)

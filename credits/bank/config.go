@@ -19,6 +19,7 @@ import (
 	"github.com/sotto-project/sotto/internal/httpx"
 	"github.com/sotto-project/sotto/internal/wire"
 	"github.com/sotto-project/sotto/transparency"
+	"github.com/sotto-project/sotto/transparency/follow"
 )
 
 // Config is the anonymous port's YAML file. The zero Config is refused.
@@ -55,7 +56,7 @@ type Config struct {
 	// its public side.
 	TicketKey string `yaml:"ticket_key"`
 	// Rates is how many requests an epoch has room for, by the type of token that
-	// pays: "coin", "pass". A type that is not there has no limit.
+	// pays: "coin", "pass"; and how many swaps: "swap". What is not there has no limit.
 	Rates map[string]uint64 `yaml:"rates"`
 	// Away is from how many epochs without service on a database is taken for an
 	// old copy, which `sotto-bank restore` must raise first. Default 2: it served
@@ -68,7 +69,7 @@ type Config struct {
 }
 
 // types are the names of [Config.Rates].
-var types = map[string]uint8{"coin": wire.TokenCoin, "pass": wire.TokenPass}
+var types = map[string]uint8{"coin": wire.TokenCoin, "pass": wire.TokenPass, "swap": redeem.RateSwap}
 
 func (c *Config) defaults() {
 	if len(c.Routers) == 0 {
@@ -98,7 +99,7 @@ func (c Config) Validate() error {
 		return errors.New("bank: ticket_key: required")
 	}
 	for name := range c.Rates {
-		if types[name] == 0 {
+		if _, ok := types[name]; !ok {
 			return fmt.Errorf("bank: rates: %q pays for no request", name)
 		}
 	}
@@ -148,10 +149,30 @@ func CreateStore(ctx context.Context, c Config, generation uint64) error {
 	return postgres.Create(ctx, conn, generation)
 }
 
+// Named returns the highest mint generation that statements name now: see
+// [follow.Publisher.Generation].
+func (c *Config) Named(ctx context.Context) (uint64, error) {
+	base, err := c.origin()
+	if err != nil {
+		return 0, err
+	}
+	pc, err := httpx.TLS{CA: c.PublisherCA}.Client("")
+	if err != nil {
+		return 0, fmt.Errorf("bank: publisher_ca: %w", err)
+	}
+	t := httpx.NewTransport(pc)
+	defer t.CloseIdleConnections()
+	return follow.NewPublisher(base, t).Generation(ctx, &c.Trust)
+}
+
 // Restore raises the generation of a database that is back from a backup, or
-// was promoted, and returns the new one. It serves when a statement names it;
-// every other copy stops then. A SQLite file must not be in use.
-func Restore(ctx context.Context, c Config) (generation uint64, err error) {
+// was promoted, to one above its own and above what statements have named, and
+// returns it. (A backup that comes back a second time has the number before the
+// one that its first return was given: by its own count alone it would be the
+// database that everybody was told of, with what was spent since forgotten.) It
+// serves when a statement names it; every other copy stops then. A SQLite file
+// must not be in use.
+func Restore(ctx context.Context, c Config, named uint64) (generation uint64, err error) {
 	s, err := c.openStore(ctx)
 	if err != nil {
 		return 0, err
@@ -161,7 +182,8 @@ func Restore(ctx context.Context, c Config) (generation uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return m.Generation + 1, s.Raise(ctx, m.Generation+1)
+	generation = max(m.Generation, named) + 1
+	return generation, s.Raise(ctx, generation)
 }
 
 // readPrivate reads a small file that only its owner may read.

@@ -34,7 +34,7 @@ func TestPostgres(t *testing.T) {
 	if c, err := wire.ParseChange(b); err != nil || len(p.w.Unwrap(p.w.Coins, r.Blanks, c)) != 3 {
 		t.Fatalf("%v %s", err, b)
 	}
-	if g, err := bank.Restore(t.Context(), p.conf); err != nil || g != 8 {
+	if g, err := bank.Restore(t.Context(), p.conf, 0); err != nil || g != 8 {
 		t.Fatal(g, err)
 	}
 	// The one that still runs on the database that was raised is stopped by that.

@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cloudflare/circl/group"
 	"github.com/cloudflare/circl/oprf"
@@ -49,6 +50,10 @@ type Blank struct {
 	Element [32]byte // blinded: what travels
 	blind   group.Scalar
 }
+
+// Format prints what a blank is, whatever the verb. Its nonce is what the coin that
+// it becomes is known by when it is spent.
+func (Blank) Format(f fmt.State, _ rune) { io.WriteString(f, "blank") }
 
 // At returns the blank of an index. Everything about it follows from seed,
 // keyset, generation and index, so that a wallet finds its coins again. An
@@ -188,6 +193,9 @@ type Coin struct {
 
 // String says what a coin is worth and nothing that tells it from others.
 func (c *Coin) String() string { return fmt.Sprintf("coin of 2^%d", c.Exponent) }
+
+// Format prints what String says, whatever the verb.
+func (c Coin) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // Pay fills in s what makes c pay for the request with the given header hash.
 // Blanks and tier of s are set before: the MAC covers them.

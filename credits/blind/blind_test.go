@@ -119,3 +119,21 @@ func TestCoinsDoNotPrint(t *testing.T) {
 		t.Error(c.String())
 	}
 }
+
+// TestNothingPrints: CL-06, no verb prints what tells a blank or a coin from others.
+func TestNothingPrints(t *testing.T) {
+	nonce := [32]byte(bytes.Repeat([]byte{0xa7}, 32))
+	b := blind.Blank{Nonce: nonce, Element: nonce}
+	c := blind.Coin{Exponent: 6, Nonce: nonce, Output: redact.New(nonce[:])}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%x", "%s", "%q", "%T %v"} {
+		for _, v := range []any{b, &b, c, &c, []blind.Blank{b}, []*blind.Coin{&c}, map[int]blind.Coin{1: c}, struct{ B blind.Blank }{b}} {
+			s := strings.ToLower(fmt.Sprintf(verb, v))
+			if strings.Contains(s, "a7a7") || strings.Contains(s, "167 167") || strings.Contains(s, "0xa7") || strings.Contains(s, "\\xa7") || strings.Contains(s, string(nonce[:4])) {
+				t.Errorf("%s of %T prints %s", verb, v, s)
+			}
+		}
+	}
+	if s := fmt.Sprint(&c, b); s != "coin of 2^6 blank" {
+		t.Error(s)
+	}
+}

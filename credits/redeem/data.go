@@ -110,10 +110,10 @@ func paidHash(coins []Coin) [32]byte {
 }
 
 // endData is a change block as it is kept: without the zeros at its end, and
-// with no generation, which is that of the day it is asked for.
+// with no generation and signature, which are of the day it is asked for.
 func endData(c *wire.Change) []byte {
 	kept := *c
-	kept.Generation = 0
+	kept.Generation, kept.Signature = 0, [64]byte{}
 	return bytes.TrimRight(kept.Append(nil), "\x00")
 }
 

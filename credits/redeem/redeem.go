@@ -34,6 +34,11 @@ const (
 	CodeStore    = "bank.store" // the database did not do it: nothing was answered, ask again
 )
 
+// RateSwap is the key of [Config.Rates] for swaps, which are of no token type. A
+// swap costs nothing and may be made of its own outcome again: without a limit
+// one coin lets somebody fill the tables and the disk.
+const RateSwap uint8 = 0
+
 // Config is what a bank is made of. All but Rates and Away are required.
 type Config struct {
 	Store Store
@@ -41,8 +46,8 @@ type Config struct {
 	Keys func(keyset [32]byte) (*issue.Keys, bool)
 	// Ticket is the key that the statements name as ticket_key.
 	Ticket ed25519.PrivateKey
-	// Rates is how many holds an epoch has room for, by token type. A type that
-	// is not there, or has 0, has no limit.
+	// Rates is how many holds an epoch has room for, by token type, and how many
+	// swaps, by [RateSwap]. What is not there, or has 0, has no limit.
 	Rates map[uint8]uint64
 	// Away is from how many epochs without service on a database counts as one
 	// that may be an old copy. Default 2: it served in the epoch before the
@@ -60,6 +65,7 @@ type Bank struct {
 	cpu       chan struct{} // a place for each processor: arithmetic, not requests, is what there is little of
 	fresh     fresh
 	gate      gate
+	swaps     chan struct{} // how many of these swaps may have
 }
 
 // New returns a bank that serves nothing until [Bank.Follow].
@@ -71,6 +77,7 @@ func New(c Config) (*Bank, error) {
 		c.Away = 2
 	}
 	b := &Bank{c: c, public: c.Ticket.Public().(ed25519.PublicKey), cpu: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	b.swaps = make(chan struct{}, max(1, cap(b.cpu)/2))
 	b.view.Store(&view{code: codeStarting})
 	return b, nil
 }
@@ -115,6 +122,19 @@ func (b *Bank) compute(ctx context.Context, f func() error) error {
 	}
 	defer func() { <-b.cpu }()
 	return f()
+}
+
+// aside is compute for swaps. One may be worth 128 times the arithmetic of a
+// ticket, and somebody waits for the ticket: however many there are, half of the
+// processors are free of them.
+func (b *Bank) aside(ctx context.Context, f func() error) error {
+	select {
+	case b.swaps <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-b.swaps }()
+	return b.compute(ctx, f)
 }
 
 // mint evaluates blanks, each with the key of one denomination.

@@ -125,8 +125,15 @@ func (b *Bank) told(v *view, op *Op) (*wire.Change, error) {
 	if err != nil {
 		return nil, &Failure{err}
 	}
+	return b.word(v, op, c), nil
+}
+
+// word makes c the bank's word: whoever carries it to the client can alter
+// nothing, and what the bank said can be shown to others.
+func (b *Bank) word(v *view, op *Op, c *wire.Change) *wire.Change {
 	c.Generation = v.generation
-	return c, nil
+	c.Sign(b.c.Ticket, op.Key)
+	return c
 }
 
 // end mints what comes back of a hold and writes that it has ended.
@@ -166,8 +173,7 @@ func (b *Bank) end(ctx context.Context, v *view, op *Op, ends ending) (*wire.Cha
 	case err != nil:
 		return nil, of(err)
 	}
-	c.Generation = v.generation
-	return c, nil
+	return b.word(v, op, c), nil
 }
 
 // Expire ends at most n holds whose time is over, and reports how many it

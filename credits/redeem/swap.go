@@ -31,13 +31,21 @@ func (b *Bank) Swap(ctx context.Context, body []byte) ([]wire.Minted, error) {
 	if err != nil {
 		return nil, err
 	}
-	coins, err := b.paid(ctx, e, s)
-	if err != nil {
-		return nil, err
-	}
 	// The epoch is not part of what a swap is: an answer that was lost at the
 	// end of one is asked for in the next.
 	key := sha256.Sum256(append([]byte(swapLabel), body[8:]...))
+	coins, err := b.paid(ctx, e, s)
+	if r := (*credits.Refusal)(nil); errors.As(err, &r) && r.Code == credits.CodeEpoch {
+		// Their time may have ended since the answer was lost: what they became is
+		// owed all the same. Who has the bytes has shown the MACs before, and what is
+		// answered is of use to nobody but who made the blanks.
+		if op, err := b.c.Store.Get(ctx, key); err == nil {
+			return minted(&op, len(s.Wanted))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
 	switch op, err := b.c.Store.Get(ctx, key); {
 	case err == nil:
 		return minted(&op, len(s.Wanted))
@@ -62,8 +70,8 @@ func (b *Bank) Swap(ctx context.Context, body []byte) ([]wire.Minted, error) {
 			return nil, of(err)
 		}
 	}
-	d := &Draft{Op: Op{Key: key, Until: until, Epoch: s.Epoch, State: StateSwapped}, Coins: coins}
-	if err := b.compute(ctx, func() error { return b.fill(d, e, s) }); err != nil {
+	d := &Draft{Op: Op{Key: key, Until: until, Epoch: s.Epoch, State: StateSwapped}, Coins: coins, Type: RateSwap, Limit: b.c.Rates[RateSwap]}
+	if err := b.aside(ctx, func() error { return b.fill(d, e, s) }); err != nil {
 		return nil, err
 	}
 	b.gate.pass()
@@ -103,7 +111,7 @@ func (b *Bank) paid(ctx context.Context, e *Epoch, s *credits.Swap) ([]Coin, err
 	}
 	digest := s.Digest()
 	rule := func(output []byte) [32]byte { return credits.SwapMAC(output, digest) }
-	return coins, b.compute(ctx, func() error {
+	return coins, b.aside(ctx, func() error {
 		for i := range s.Paid {
 			p := &s.Paid[i]
 			keys, ok := b.c.Keys(p.Keyset)

@@ -19,7 +19,7 @@ import (
 type Epoch struct {
 	statement *statement.Statement
 	set       *credits.Set
-	keys      sync.Map // digest of a record that the statement names -> ed25519.PublicKey
+	keys      sync.Map // id of a node that the statement names -> ed25519.PublicKey
 }
 
 // NewEpoch reads the keysets of a verified statement.
@@ -45,14 +45,14 @@ func (e *Epoch) node(id [32]byte, record []byte) (ed25519.PublicKey, bool) {
 	if !ok || statement.Digest(record) != n.Record {
 		return nil, false
 	}
-	if k, ok := e.keys.Load(n.Record); ok {
+	if k, ok := e.keys.Load(id); ok {
 		return k.(ed25519.PublicKey), true
 	}
 	r, err := statement.ParseRecord(record)
 	if err != nil || r.NodeID != id || r.Epoch != e.statement.Epoch {
 		return nil, false
 	}
-	e.keys.Store(n.Record, r.NodeKey) // there are as many as the statement names
+	e.keys.Store(id, r.NodeKey) // there are as many as the statement names
 	return r.NodeKey, true
 }
 

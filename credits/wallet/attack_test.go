@@ -356,15 +356,20 @@ func TestAbsent(t *testing.T) {
 	if _, err := w.Absent(header(1), 4); err != nil {
 		t.Fatal(err)
 	}
-	if st := w.Status(4, nil); st.Lost != 1<<10 || st.Balance != 1<<10 || st.Pending != 1<<10 {
+	if _, err := w.Pay(Payment{Epoch: 4, HeaderHash: header(7), Class: 10, Sets: m.sets()}); !errors.As(err, &no) {
+		t.Errorf("a coin that was seen pays again: %v", err)
+	}
+	if st := w.Status(4, nil); st.Lost != 0 || st.Balance != 2<<10 || st.Pending != 1<<10 {
 		t.Errorf("%+v", st)
 	}
-	plan := w.Plan(m.sets(), 4) // the seen one is swapped
-	if len(plan.Swaps) != 1 || len(plan.Buy) != 0 {
+	w = reopen(t, w)
+	plan := w.Plan(m.sets(), 4) // those that were seen are swapped, the one that is said to be spent alone
+	if len(plan.Swaps) != 2 || len(plan.Swaps[0].Picks) != 1 || len(plan.Buy) != 0 {
 		t.Fatalf("%+v", plan)
 	}
+	// A router that said so made it up: nothing is lost by its word.
 	swapAll(t, w, m, 4)
-	if st := w.Status(4, nil); st.Ready != 1<<10 {
+	if st := w.Status(4, nil); st.Ready != 2<<10 || st.Lost != 0 {
 		t.Errorf("%+v", st)
 	}
 	if _, err := w.Absent(header(9), 4); !errors.Is(err, ErrUnknown) {

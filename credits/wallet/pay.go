@@ -384,7 +384,9 @@ func (w *Wallet) Unsent(headerHash [32]byte) error {
 // Absent tells that the bank knows no hold of a request (`credit.absent`), as
 // of the epoch of a verified statement. A hold can still come until the second
 // epoch after the request's; from then on the coin comes back, to be swapped and
-// not to be spent, since it was seen. If `credit.spent` was noted it is lost.
+// not to be spent, since it was seen. If `credit.spent` was noted it is swapped
+// alone: that the bank has no hold of this request says nothing of others, and
+// whoever carried the code may have made it up.
 func (w *Wallet) Absent(headerHash [32]byte, epoch uint64) (Result, error) {
 	w.mu.Lock()
 	p, result, err := w.open(headerHash)
@@ -397,7 +399,7 @@ func (w *Wallet) Absent(headerHash [32]byte, epoch uint64) (Result, error) {
 	}
 	fate := uint8(fateStale)
 	if p.code == credits.CodeSpent {
-		fate = fateLost
+		fate = fateDoubtful
 	}
 	return w.finish(headerHash, &backRecord{headerHash, fate})
 }

@@ -381,7 +381,7 @@ func (x backRecord) write(w *cryptobyte.Builder) {
 }
 func (x *backRecord) read(r *reader) {
 	x.hash, x.fate = r.id(), r.u8()
-	r.must(x.fate <= fateLost)
+	r.must(x.fate <= fateDoubtful)
 }
 
 func (x orderRecord) write(w *cryptobyte.Builder) {

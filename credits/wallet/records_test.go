@@ -23,7 +23,7 @@ func everyRecord() []record {
 		&payRecord{hash: header(2), epoch: 1, class: 10, coin: r, tier: 1, shown: r, keyset: header(3), generation: 4, first: 5},
 		&settledRecord{header(2), wire.ChangeUsed, 64, []made{{40, out}, {0, out}}},
 		&notedRecord{header(2), "credit.rate"},
-		&backRecord{header(2), fateLost},
+		&backRecord{header(2), fateDoubtful},
 		&orderRecord{id: header(4), what: orderSwap, epoch: 1, paid: []ref{r}, wanted: []want{{header(3), 6, 7}}},
 		&doneRecord{header(4), 1, []ripe{{3, out}}},
 		&refusedRecord{header(4), "credit.spent"},

@@ -25,9 +25,9 @@ const (
 
 // How a payment that was not settled ended.
 const (
-	fateReady = 0 // it was never sent
-	fateStale = 1 // it was sent, and the bank did not hold it in time
-	fateLost  = 2 // the token was spent elsewhere
+	fateReady    = 0 // it was never sent
+	fateStale    = 1 // it was sent, and the bank did not hold it in time
+	fateDoubtful = 2 // somebody said that the token was spent elsewhere
 )
 
 // Kinds of orders.
@@ -304,11 +304,12 @@ func (s *state) back(r *backRecord) error {
 		s.end(p)
 		t.held, t.state = false, max(t.state, stateStale)
 		s.tokens[t.ref] = t
+	case p.pass == 0: // whoever said so may have made it up: a swap of it alone tells
+		s.end(p)
+		t.held, t.state = false, stateDoubtful
+		s.tokens[t.ref] = t
 	default: // a pass that was seen is not shown again, nor is an entitlement
 		s.end(p)
-		if r.fate == fateLost {
-			s.lose(p.epoch, units)
-		}
 	}
 	s.closed[r.hash] = closed{epoch: p.epoch, state: stateBack, back: units}
 	return nil

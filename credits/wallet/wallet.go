@@ -188,6 +188,16 @@ func (w *Wallet) Close() error {
 	return errors.Join(w.journal.Close(), w.lock.Close())
 }
 
+// KeepProof writes what proves something to others into the wallet's folder, and
+// returns where. What is there by that name stays.
+func (w *Wallet) KeepProof(name string, text []byte) (path string, err error) {
+	path = filepath.Join(w.dir, name)
+	if err = durable.CreateFile(path, text, 0o600); errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return path, err
+}
+
 // ready says why nothing may be done, if so. The caller holds mu.
 func (w *Wallet) ready() error {
 	if w.err != nil {

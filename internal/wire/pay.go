@@ -310,6 +310,10 @@ const (
 // A Change is what comes back of a payment: the bank's evaluations of the first
 // blanks, which the client makes coins of.
 //
+// How a payment ended is the bank's word, and signed: a block comes behind the
+// sealed answer, where router and gateway could write another. That it has not
+// ended (pending, refused) is nobody's word, and changes nothing.
+//
 //	struct {
 //	    uint8  version = 1;
 //	    uint8  state;
@@ -318,7 +322,8 @@ const (
 //	    Usage  usage;         /* in state 1; else zero */
 //	    uint8  count;
 //	    Minted coins[8];      /* of blank 0, 1, ...; unused ones zero */
-//	    opaque zero[65];
+//	    opaque signature[64]; /* Ed25519 over "sotto change v1" || 0 || header hash || the fields above; zero in states 0 and 3 */
+//	    opaque zero[1];
 //	} Change;                 /* 1024 bytes, whatever is in it */
 type Change struct {
 	State      uint8
@@ -326,6 +331,7 @@ type Change struct {
 	Keyset     [32]byte
 	Usage      Usage
 	Coins      []Minted
+	Signature  [64]byte
 }
 
 // A Minted is a blank that the bank has evaluated with the key of one
@@ -347,7 +353,34 @@ const (
 	ChangeSize = 1024
 	// MintedSize is the size of a minted blank, in bytes.
 	MintedSize = 1 + 32 + 64
+
+	changeLabel  = "sotto change v1\x00"
+	changeSigned = 1 + 1 + 8 + 32 + UsageSize + 1 + Blanks*MintedSize // bytes before the signature
 )
+
+// Ended reports whether the block says how the payment ended: then the bank's
+// signature is on it.
+func (c *Change) Ended() bool { return c.State == ChangeUsed || c.State == ChangeReturned }
+
+// Sign sets the signature, by the bank's ticket key, of the change of the request
+// with a header hash. What has not ended is not signed.
+func (c *Change) Sign(key ed25519.PrivateKey, headerHash [32]byte) {
+	if c.Signature = [64]byte{}; c.Ended() {
+		copy(c.Signature[:], ed25519.Sign(key, c.signed(headerHash)))
+	}
+}
+
+// Verify reports whether the block is the bank's word on how the request with a
+// header hash ended. What it says is the caller's to check.
+func (c *Change) Verify(key ed25519.PublicKey, headerHash [32]byte) bool {
+	return len(key) == ed25519.PublicKeySize && c.Ended() && c.valid() && ed25519.Verify(key, c.signed(headerHash), c.Signature[:])
+}
+
+func (c *Change) signed(headerHash [32]byte) []byte {
+	b := make([]byte, 0, len(changeLabel)+32+ChangeSize)
+	b = c.Append(append(append(b, changeLabel...), headerHash[:]...))
+	return b[:len(changeLabel)+32+changeSigned]
+}
 
 // Append appends m to b.
 func (m *Minted) Append(b []byte) []byte {
@@ -370,7 +403,7 @@ func (c *Change) valid() bool {
 		return false
 	case (c.State == ChangeUsed) != (c.Usage != Usage{}), c.State == ChangeUsed && !c.Usage.valid():
 		return false
-	case len(c.Coins) > 0 && c.State != ChangeUsed && c.State != ChangeReturned:
+	case (len(c.Coins) > 0 || c.Signature != [64]byte{}) && !c.Ended():
 		return false
 	}
 	for _, m := range c.Coins {
@@ -395,10 +428,12 @@ func (c *Change) Append(b []byte) []byte {
 	for i := range c.Coins {
 		b = c.Coins[i].Append(b)
 	}
-	return append(b, zeros[:ChangeSize-(len(b)-n)]...)
+	b = append(b, zeros[:changeSigned-(len(b)-n)]...)
+	return append(append(b, c.Signature[:]...), 0)
 }
 
-// ParseChange parses exactly one block. It verifies neither usage nor proofs.
+// ParseChange parses exactly one block. It verifies neither signature, usage nor
+// proofs.
 func ParseChange(b []byte) (*Change, error) {
 	if len(b) != ChangeSize || b[0] != version || b[42+UsageSize] > Blanks {
 		return nil, ErrMalformed
@@ -421,7 +456,11 @@ func ParseChange(b []byte) (*Change, error) {
 		}
 		c.Coins, b = append(c.Coins, m), b[MintedSize:]
 	}
-	if !isZero(b) || !c.valid() {
+	unused := (Blanks - n) * MintedSize
+	if !isZero(b[:unused]) {
+		return nil, ErrMalformed
+	}
+	if b = take(c.Signature[:], b[unused:]); !isZero(b) || !c.valid() {
 		return nil, ErrMalformed
 	}
 	return c, nil

@@ -261,7 +261,7 @@ func TestUsage(t *testing.T) {
 }
 
 func change() *wire.Change {
-	c := &wire.Change{State: wire.ChangeUsed, Generation: 3, Keyset: id(1), Usage: usage()}
+	c := &wire.Change{State: wire.ChangeUsed, Generation: 3, Keyset: id(1), Usage: usage(), Signature: [64]byte{7}}
 	for i, e := range []uint8{12, 11, 8} {
 		c.Coins = append(c.Coins, wire.Minted{Exponent: e, Element: id(byte(i)), Proof: [64]byte{1, byte(i)}})
 	}
@@ -303,8 +303,10 @@ func TestChangeAtItsBounds(t *testing.T) {
 		"state 4":            func(c *wire.Change) { c.State = 4 },
 		"state 255":          func(c *wire.Change) { c.State = 255 },
 		"usage of returned":  func(c *wire.Change) { c.State = wire.ChangeReturned },
-		"coins of pending":   func(c *wire.Change) { c.State, c.Usage = wire.ChangePending, wire.Usage{} },
-		"coins of refused":   func(c *wire.Change) { c.State, c.Usage = wire.ChangeRefused, wire.Usage{} },
+		"coins of pending":   func(c *wire.Change) { c.State, c.Usage, c.Signature = wire.ChangePending, wire.Usage{}, [64]byte{} },
+		"coins of refused":   func(c *wire.Change) { c.State, c.Usage, c.Signature = wire.ChangeRefused, wire.Usage{}, [64]byte{} },
+		"a signed pending":   func(c *wire.Change) { *c = wire.Change{Signature: [64]byte{63: 1}} },
+		"a signed refusal":   func(c *wire.Change) { *c = wire.Change{State: wire.ChangeRefused, Signature: [64]byte{1}} },
 		"used without usage": func(c *wire.Change) { c.Usage = wire.Usage{} },
 		"CT-10":              func(c *wire.Change) { c.Usage.Used = 65 },
 		"usage of class 5":   func(c *wire.Change) { c.Usage.Class = 5 },
@@ -333,6 +335,9 @@ func TestChangeAtItsBounds(t *testing.T) {
 	t.Run("an unused coin that is not zero", func(t *testing.T) {
 		b := change().Append(nil)
 		for i := 183 + 3*wire.MintedSize; i < len(b); i++ {
+			if i == len(b)-65 {
+				i += 64 // the signature
+			}
 			if _, err := wire.ParseChange(flip(b, i)); err == nil {
 				t.Fatalf("byte %d is free", i)
 			}
@@ -347,7 +352,49 @@ func rawChange(c *wire.Change) []byte {
 	for i := range c.Coins {
 		b = c.Coins[i].Append(b)
 	}
-	return append(b, make([]byte, wire.ChangeSize-len(b))...)
+	b = append(b, make([]byte, max(0, wire.ChangeSize-65-len(b)))...)
+	return append(append(b, c.Signature[:]...), 0)
+}
+
+// TestChangeIsTheBanksWord: who carries a change to the client can alter no bit of
+// it, nor give it for another request; what has not ended is nobody's word.
+func TestChangeIsTheBanksWord(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32))
+	other := ed25519.NewKeyFromSeed(make([]byte, 32))
+	public, hash := key.Public().(ed25519.PublicKey), id(4)
+	for _, c := range []*wire.Change{
+		change(), {State: wire.ChangeUsed, Usage: usage()}, {State: wire.ChangeReturned}, {State: wire.ChangeReturned, Keyset: id(1), Coins: []wire.Minted{{Exponent: 13}}},
+	} {
+		c.Sign(key, hash)
+		if !c.Verify(public, hash) {
+			t.Fatal("the bank's own word is refused")
+		}
+		if c.Verify(public, id(5)) || c.Verify(other.Public().(ed25519.PublicKey), hash) || c.Verify(nil, hash) || c.Verify(make([]byte, 31), hash) {
+			t.Error("verified for another request or under another key")
+		}
+		b := c.Append(nil)
+		for i := range 8 * len(b) {
+			bad := slices.Clone(b)
+			bad[i/8] ^= 1 << (i % 8)
+			if x, err := wire.ParseChange(bad); err == nil && x.Verify(public, hash) {
+				t.Errorf("bit %d is not signed", i)
+			}
+		}
+		c.Signature = [64]byte{}
+		if c.Verify(public, hash) {
+			t.Error("verified without a signature")
+		}
+	}
+	for _, c := range []*wire.Change{{}, {State: wire.ChangeRefused, Generation: 3}} {
+		c.Sign(key, hash)
+		if c.Signature != [64]byte{} || c.Verify(public, hash) {
+			t.Error("something that has not ended is somebody's word")
+		}
+		copy(c.Signature[:], ed25519.Sign(key, make([]byte, 40)))
+		if c.Verify(public, hash) {
+			t.Error("verified what does not parse")
+		}
+	}
 }
 
 func TestDueIsExactAndCanonical(t *testing.T) {
@@ -448,6 +495,7 @@ func TestPaymentVectors(t *testing.T) {
 		}
 		c.Coins = append(c.Coins, m)
 	}
+	c.Sign(seed(v.BankSeed), k.HeaderHash)
 	same("change", hash(c.Append(nil)), v.Change)
 	same("pending", hash((&wire.Change{Generation: v.Generation}).Append(nil)), v.Pending)
 }

@@ -81,6 +81,57 @@ func (p *Publisher) Statement(ctx context.Context, epoch uint64) ([]byte, error)
 	return p.Get(ctx, "/v1/statement/"+strconv.FormatUint(epoch, 10), statement.MaxSignedSize)
 }
 
+// outage is how many statements that name nothing are looked behind for one that
+// names a mint generation.
+const outage = 64
+
+// Generation returns the highest mint generation that the statement in force, the
+// one after it, or the last before an outage names: no database may be given that
+// one, or a lower one, anew. It is 0 if they name none. Where nothing is
+// published yet the error is [ErrAbsent].
+func (p *Publisher) Generation(ctx context.Context, trust *transparency.Trust) (uint64, error) {
+	none := func(uint64) *statement.Signed { return nil }
+	raw, err := p.Latest(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, st, _, err := Admit(trust, raw, none)
+	if err != nil {
+		return 0, err
+	}
+	newest := st.Epoch
+	var named uint64
+	switch raw, err = p.Statement(ctx, newest+1); {
+	case errors.Is(err, ErrAbsent):
+	case err != nil:
+		return 0, err
+	default:
+		_, next, _, err := Admit(trust, raw, none)
+		if err != nil {
+			return 0, err
+		}
+		named = next.MintGeneration
+	}
+	for n := newest; ; n-- {
+		named = max(named, st.MintGeneration)
+		if !st.Empty || n == 0 {
+			return named, nil
+		}
+		if newest-n == outage {
+			return 0, fmt.Errorf("publisher: no statement of the last %d says anything", outage)
+		}
+		if raw, err = p.Statement(ctx, n-1); err != nil {
+			return 0, err
+		}
+		if _, st, _, err = Admit(trust, raw, none); err != nil {
+			return 0, err
+		}
+		if st.Epoch != n-1 {
+			return 0, fmt.Errorf("publisher: statement %d in the place of %d", st.Epoch, n-1)
+		}
+	}
+}
+
 // Admit verifies a signed statement, unless it is one that the caller has. have
 // returns the caller's of an epoch, or nil: one of the same epoch must be the
 // same, and one of the epoch before must be what this one follows.

@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -39,8 +40,10 @@ type log struct {
 	witness *transparency.Cosigner
 }
 
-func newLog() *log {
-	return &log{signer: must(transparency.NewSigner("follow.test/log", key("log"))), witness: must(transparency.NewCosigner("w.test", key("witness")))}
+func newLog() *log { return newLogOf("log") }
+
+func newLogOf(name string) *log {
+	return &log{signer: must(transparency.NewSigner("follow.test/log", key(name))), witness: must(transparency.NewCosigner("w.test", key("witness")))}
 }
 
 func (l *log) trust() *transparency.Trust {
@@ -99,6 +102,71 @@ func TestAdmit(t *testing.T) {
 	other := fork.add(func(s *statement.Statement) { s.NotAfter = s.NotAfter.Add(time.Hour); s.NextPublic = s.NotAfter })
 	if _, _, _, err := follow.Admit(l.trust(), other, have); err == nil {
 		t.Error("a second statement of an epoch")
+	}
+}
+
+// TestGeneration: CT-21, which generation no new database may be given.
+func TestGeneration(t *testing.T) {
+	names := func(n uint64) func(*statement.Statement) {
+		return func(s *statement.Statement) {
+			s.Empty, s.Payment, s.MintGeneration, s.TicketKey = false, statement.PaymentCoins, n, make([]byte, 32)
+			s.GatewayKeys, s.NotAfter = [][]byte{{1}}, s.NotBefore.Add(time.Hour)
+			s.NextPublic = s.NotAfter
+		}
+	}
+	l, files := newLog(), map[string][]byte{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, ok := files[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Write(b)
+	}))
+	defer srv.Close()
+	p := follow.NewPublisher(must(url.Parse(srv.URL+"/")), &http.Transport{})
+	publish := func(n int, raw []byte, latest bool) {
+		files[fmt.Sprint("/v1/statement/", n)] = raw
+		if latest {
+			files["/v1/statement/latest"] = raw
+		}
+	}
+	want := func(what string, want uint64) {
+		t.Helper()
+		if n, err := p.Generation(t.Context(), l.trust()); n != want || err != nil {
+			t.Errorf("%s: %d, %v", what, n, err)
+		}
+	}
+	if _, err := p.Generation(t.Context(), l.trust()); !errors.Is(err, follow.ErrAbsent) {
+		t.Errorf("nothing is published: %v", err)
+	}
+	publish(0, l.add(nil), true)
+	want("nothing was ever named", 0)
+	publish(1, l.add(names(4)), true)
+	want("in force", 4)
+	publish(2, l.add(names(5)), false)
+	want("public, and not yet in force", 5)
+	publish(3, l.add(nil), true)
+	publish(4, l.add(nil), true)
+	want("an outage", 5)
+	delete(files, "/v1/statement/3")
+	if _, err := p.Generation(t.Context(), l.trust()); err == nil {
+		t.Error("a statement that is kept back was passed over")
+	}
+	files["/v1/statement/3"] = files["/v1/statement/1"]
+	if _, err := p.Generation(t.Context(), l.trust()); err == nil {
+		t.Error("another statement in its place was taken")
+	}
+	if _, err := p.Generation(t.Context(), newLogOf("another").trust()); err == nil {
+		t.Error("a log that is not trusted was believed")
+	}
+	long := newLog()
+	files = map[string][]byte{}
+	for n := range 70 {
+		publish(n, long.add(nil), true)
+	}
+	if _, err := p.Generation(t.Context(), long.trust()); err == nil {
+		t.Error("looked behind an outage without end")
 	}
 }
 

@@ -124,9 +124,17 @@ func (w *World) Sets() *credits.Set {
 // Wallet makes a wallet with coins of these classes, which need not wait.
 func (w *World) Wallet(classes ...uint8) *wallet.Wallet {
 	w.t.Helper()
+	wl, _ := w.WalletIn(classes...)
+	return wl
+}
+
+// WalletIn is [World.Wallet], and its folder.
+func (w *World) WalletIn(classes ...uint8) (*wallet.Wallet, string) {
+	w.t.Helper()
 	seed, err := wallet.NewSeed(rand.Reader)
 	w.must(err)
-	wl, err := wallet.Create(filepath.Join(w.t.TempDir(), "wallet"), seed)
+	dir := filepath.Join(w.t.TempDir(), "wallet")
+	wl, err := wallet.Create(dir, seed)
 	w.must(err)
 	w.t.Cleanup(func() { wl.Close() })
 	p := wallet.DefaultPolicy()
@@ -140,7 +148,7 @@ func (w *World) Wallet(classes ...uint8) *wallet.Wallet {
 		w.must(err)
 		w.must(wl.Bought(b.Request, epoch, elements, proofs))
 	}
-	return wl
+	return wl, dir
 }
 
 // Pays is for [World.Client].

@@ -4,17 +4,23 @@
 package storetest
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/credits/blind"
+	"github.com/sotto-project/sotto/credits/issue"
 	"github.com/sotto-project/sotto/credits/redeem"
 	"github.com/sotto-project/sotto/internal/wire"
 )
@@ -795,6 +801,80 @@ func testFences(t *testing.T, w *World, maker Maker) {
 			t.Error("charged late")
 		}
 	})
+	t.Run("RT-02 one record for two nodes", func(t *testing.T) {
+		st := w.Statement(5) // a publisher that lets one node stand for another
+		st.Nodes[1].Record = st.Nodes[0].Record
+		e, err := redeem.NewEpoch(st)
+		ok(t, err)
+		b := w.NewBank(w.open(maker))
+		ok(t, b.Follow(ctx, e))
+		_, err = b.Hold(ctx, w.Request(5).Hold(0))
+		ok(t, err) // its key is known from here on
+		_, err = b.Hold(ctx, bytes.Replace(w.Request(5).Hold(1), w.Record(5, 1), w.Record(5, 0), 1))
+		refused(t, err, redeem.CodeHeader)
+	})
+	t.Run("DS-01 swaps leave room for tickets", func(t *testing.T) {
+		if runtime.GOMAXPROCS(0) < 2 {
+			t.Skip("one processor")
+		}
+		open, inside := make(chan struct{}), make(chan struct{}, 1)
+		var swapping atomic.Bool
+		b := w.Bank(w.open(maker), 5, func(c *redeem.Config) {
+			c.Keys = func(id [32]byte) (*issue.Keys, bool) {
+				if swapping.Load() { // in the arithmetic of a swap
+					select {
+					case inside <- struct{}{}:
+					default:
+					}
+					<-open
+				}
+				return w.Keys(id)
+			}
+		})
+		swapping.Store(true)
+		var all sync.WaitGroup
+		for range runtime.GOMAXPROCS(0) {
+			body := w.Swap(5, []*blind.Coin{w.Token(w.Coins, 3)}, w.Coins, []*blind.Blank{w.Blank(w.Coins)}, []uint8{3})
+			all.Go(func() {
+				_, err := b.Swap(ctx, body)
+				ok(t, err)
+			})
+		}
+		<-inside
+		for range 1000 {
+			runtime.Gosched() // as many as can be are inside
+		}
+		swapping.Store(false)
+		short, stop := context.WithTimeout(ctx, 10*time.Second)
+		defer stop()
+		r := w.Request(5)
+		_, err := b.Hold(short, r.Hold(0))
+		ok(t, err)
+		close(open)
+		all.Wait()
+	})
+	t.Run("DS-08 swaps have a bound", func(t *testing.T) {
+		s := w.open(maker)
+		b := w.NewBank(s, func(c *redeem.Config) { c.Rates = map[uint8]uint64{redeem.RateSwap: 2} })
+		w.Follow(b, 5)
+		swap := func(epoch uint64) []byte {
+			return w.Swap(epoch, []*blind.Coin{w.Token(w.Coins, 3)}, w.Coins, []*blind.Blank{w.Blank(w.Coins)}, []uint8{3})
+		}
+		first := swap(5)
+		for _, body := range [][]byte{first, swap(5), first} { // the same again is none
+			_, err := b.Swap(ctx, body)
+			ok(t, err)
+		}
+		more := swap(5)
+		_, err := b.Swap(ctx, more)
+		refused(t, err, credits.CodeRate)
+		r := w.Request(5)
+		_, err = b.Hold(ctx, r.Hold(0)) // requests are counted by themselves
+		ok(t, err)
+		w.Follow(b, 6)
+		_, err = b.Swap(ctx, append(binary.BigEndian.AppendUint64(nil, 6), more[8:]...)) // the coin was not used up
+		ok(t, err)
+	})
 	t.Run("CT-21 pruned too early", func(t *testing.T) {
 		s := w.open(maker)
 		b := w.NewBank(s, func(c *redeem.Config) { c.Away = 100 })
@@ -809,6 +889,15 @@ func testFences(t *testing.T, w *World, maker Maker) {
 			_, err := s.Spender(ctx, redeem.Coin{ID: credits.CoinID(coin.Keyset, 3, coin.Nonce), Until: 40})
 			ok(t, err)
 		}
+		// Whose answer was lost gets it after the coin's last epoch, too; nobody else does.
+		late := append(binary.BigEndian.AppendUint64(nil, 41), spent[8:]...)
+		list, err := b.Swap(ctx, late)
+		if ok(t, err); len(list) != 1 {
+			t.Errorf("%d tokens", len(list))
+		}
+		late[len(late)-1] ^= 1
+		_, err = b.Swap(ctx, late)
+		refused(t, err, credits.CodeEpoch)
 		w.Follow(b, 42)
 		ok(t, b.Drop(ctx))
 		if _, err := s.Spender(ctx, redeem.Coin{ID: credits.CoinID(coin.Keyset, 3, coin.Nonce), Until: 40}); err == nil {
