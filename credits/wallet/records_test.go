@@ -34,13 +34,17 @@ func everyRecord() []record {
 		&lostRecord{3},
 		&expireRecord{4},
 		&movedRecord{},
+		&preparedRecord{preparedGone, 1, 10, r, header(3), 4, 5},
+		&freedRecord{r},
+		&doubtedRecord{},
+		&foundRecord{r, []made{{40, out}, {0, out}}},
 	}
 }
 
 func TestRecordsHaveOneSpelling(t *testing.T) {
 	list := everyRecord()
-	if len(list) != kindMoved {
-		t.Fatalf("%d records of %d kinds", len(list), kindMoved)
+	if len(list) != kindFound {
+		t.Fatalf("%d records of %d kinds", len(list), kindFound)
 	}
 	for i, r := range list {
 		b := print(r)
@@ -57,7 +61,7 @@ func TestRecordsHaveOneSpelling(t *testing.T) {
 			t.Errorf("kind %d: parsed a byte too many", i+1)
 		}
 	}
-	for _, kind := range []byte{0, kindMoved + 1, 255} {
+	for _, kind := range []byte{0, kindFound + 1, 255} {
 		if _, err := parse([]byte{kind}); err == nil {
 			t.Errorf("parsed kind %d", kind)
 		}
