@@ -569,3 +569,58 @@ func TestPreparedRecordsThatDoNotFit(t *testing.T) {
 		}
 	}
 }
+
+// stepped is a journal whose writes end one by one.
+type stepped struct {
+	journal
+	adds chan chan bool
+}
+
+func (s *stepped) Add(r []byte) waiter {
+	open := make(chan bool)
+	c := s.journal.Add(r)
+	s.adds <- open
+	return gated{c, open}
+}
+
+// What was freed and prepared anew is ready when that is on disk, not when what
+// was prepared before is: the power may go between the two, and the coin would be
+// free again.
+func TestPreparedAnew(t *testing.T) {
+	m := newMint(t, coins1)
+	w := prompt(t)
+	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
+	sets := m.sets()
+	g := &stepped{w.journal, make(chan chan bool, 9)}
+	w.journal = g
+	first, second, paid := make(chan error), make(chan error), make(chan error)
+	go func() { first <- w.Prepare(Payment{Epoch: 1, Class: 10, Sets: sets}, 1) }()
+	one := <-g.adds
+	w.mu.Lock()
+	if err := w.free(func(*preparedRecord) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Unlock()
+	<-g.adds
+	go func() { second <- w.Prepare(Payment{Epoch: 1, Class: 10, Sets: sets}, 1) }()
+	two := <-g.adds
+	close(one)
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := w.Pay(Payment{Epoch: 1, HeaderHash: header(1), Class: 10, Sets: sets})
+		paid <- err
+	}()
+	three := <-g.adds
+	select {
+	case <-paid:
+		t.Error("paid with what is not on disk")
+	default:
+	}
+	close(two)
+	close(three)
+	if err := errors.Join(<-second, <-paid); err != nil {
+		t.Error(err)
+	}
+}
