@@ -624,3 +624,64 @@ func TestPreparedAnew(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Blanks that were prepared and not sent are free again only if none behind them
+// was used.
+func TestFreedBehindAPurchase(t *testing.T) {
+	t.Run("CT-12", func(t *testing.T) {
+		m := newMint(t, coins1)
+		w := prompt(t)
+		buy(t, w, m, 1, wire.TokenCoin, 0, 10, 10, 10)
+		sent := map[[32]byte]bool{}
+		send := func(list ...[32]byte) {
+			t.Helper()
+			for _, b := range list {
+				if sent[b] {
+					t.Fatal("a blank is sent twice")
+				}
+				sent[b] = true
+			}
+		}
+		prepare(t, w, m, 1, 10, 1)
+		b, err := w.Buy(m.sets(), 1, wire.TokenCoin, 0, slices.Repeat([]uint8{6}, 9))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range b.Tokens {
+			send(x.Blinded)
+		}
+		w = reopen(t, w)
+		for n := range 3 {
+			prepare(t, w, m, 1, 10, 3-n)
+			s := pay(t, w, m, n, 1, 10)
+			send(s.Blanks[:]...)
+			w = reopen(t, w)
+		}
+	})
+}
+
+// A payment in another epoch than it was prepared for is written first: after a
+// crash nobody would know until when the bank may hold it.
+func TestPreparedForAnotherEpochIsWritten(t *testing.T) {
+	m := newMint(t, coins1)
+	w := prompt(t)
+	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
+	prepare(t, w, m, 1, 10, 1)
+	g := &stepped{w.journal, make(chan chan bool, 9)}
+	w.journal = g
+	sets, paid := m.sets(), make(chan error)
+	go func() {
+		_, err := w.Pay(Payment{Epoch: 2, HeaderHash: header(1), Class: 10, Sets: sets})
+		paid <- err
+	}()
+	one := <-g.adds
+	select {
+	case <-paid:
+		t.Error("paid before it was written")
+	default:
+	}
+	close(one)
+	if err := <-paid; err != nil {
+		t.Error(err)
+	}
+}
