@@ -177,7 +177,7 @@ func (w *Wallet) sort(sets *credits.Set, sale *credits.Keyset, epoch uint64) *sh
 			s.doubtful = append(s.doubtful, t)
 		case t.state == stateStale, k.ID() != sale.ID() && k.SpendLast-epoch < w.policy.Renew:
 			s.renew = append(s.renew, t)
-		case t.apart || t.ripe > epoch || s.have[t.exponent] < w.policy.Stock[t.exponent]:
+		case t.ripe > epoch || s.have[t.exponent] < w.policy.Stock[t.exponent]:
 			s.have[t.exponent]++
 		default:
 			s.loose = append(s.loose, t)

@@ -119,7 +119,7 @@ func TestPreparedWaitsForNoDisk(t *testing.T) {
 	<-g.queued
 	select {
 	case <-done:
-		t.Error("what was not prepared left before it was written")
+		t.Fatal("what was not prepared left before it was written")
 	default:
 	}
 	close(g.open)
@@ -149,7 +149,7 @@ func TestNotPreparedBeforeItIsOnDisk(t *testing.T) {
 	<-g.queued
 	select {
 	case <-done:
-		t.Error("done before the disk")
+		t.Fatal("done before the disk")
 	default:
 	}
 	close(g.open)
@@ -615,7 +615,7 @@ func TestPreparedAnew(t *testing.T) {
 	three := <-g.adds
 	select {
 	case <-paid:
-		t.Error("paid with what is not on disk")
+		t.Fatal("paid with what is not on disk")
 	default:
 	}
 	close(two)
@@ -677,7 +677,7 @@ func TestPreparedForAnotherEpochIsWritten(t *testing.T) {
 	one := <-g.adds
 	select {
 	case <-paid:
-		t.Error("paid before it was written")
+		t.Fatal("paid before it was written")
 	default:
 	}
 	close(one)
