@@ -574,13 +574,34 @@ func TestPreparedRecordsThatDoNotFit(t *testing.T) {
 type stepped struct {
 	journal
 	adds chan chan bool
+	over chan bool // closed when the test is: nothing waits any more
+}
+
+type step struct {
+	waiter
+	open, over chan bool
+}
+
+func (s step) Wait() error {
+	select {
+	case <-s.open:
+	case <-s.over:
+	}
+	return s.waiter.Wait()
+}
+
+func stepwise(t *testing.T, w *Wallet) *stepped {
+	s := &stepped{w.journal, make(chan chan bool, 9), make(chan bool)}
+	w.journal = s
+	t.Cleanup(func() { close(s.over) })
+	return s
 }
 
 func (s *stepped) Add(r []byte) waiter {
 	open := make(chan bool)
 	c := s.journal.Add(r)
 	s.adds <- open
-	return gated{c, open}
+	return step{c, open, s.over}
 }
 
 // What was freed and prepared anew is ready when that is on disk, not when what
@@ -591,8 +612,7 @@ func TestPreparedAnew(t *testing.T) {
 	w := prompt(t)
 	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
 	sets := m.sets()
-	g := &stepped{w.journal, make(chan chan bool, 9)}
-	w.journal = g
+	g := stepwise(t, w)
 	first, second, paid := make(chan error), make(chan error), make(chan error)
 	go func() { first <- w.Prepare(Payment{Epoch: 1, Class: 10, Sets: sets}, 1) }()
 	one := <-g.adds
@@ -667,8 +687,7 @@ func TestPreparedForAnotherEpochIsWritten(t *testing.T) {
 	w := prompt(t)
 	buy(t, w, m, 1, wire.TokenCoin, 0, 10)
 	prepare(t, w, m, 1, 10, 1)
-	g := &stepped{w.journal, make(chan chan bool, 9)}
-	w.journal = g
+	g := stepwise(t, w)
 	sets, paid := m.sets(), make(chan error)
 	go func() {
 		_, err := w.Pay(Payment{Epoch: 2, HeaderHash: header(1), Class: 10, Sets: sets})
