@@ -112,7 +112,7 @@ func (s *state) found(r *foundRecord) error {
 	}
 	var back uint64
 	for i, c := range r.coins {
-		if _, ok := s.tokens[ref{p.keyset, p.generation, p.first + uint64(i)}]; ok {
+		if s.known(ref{p.keyset, p.generation, p.first + uint64(i)}) {
 			return errState
 		}
 		back += 1 << c.exponent

@@ -557,6 +557,8 @@ func TestPreparedRecordsThatDoNotFit(t *testing.T) {
 		"gone with its coin":                  {fresh(), edit(func(p *preparedRecord) { p.state = preparedGone })},
 		"paid with other blanks":              {fresh(&p), &other},
 		"paid after a crash, and held":        {fresh(&p, paid), paid},
+		"paid in doubt":                       {fresh(&p, &doubtedRecord{}), paid},
+		"a coin that is gone":                 {fresh(gone), &coinRecord{token{ref: gone.coin, exponent: 10, output: coin.output}}},
 		"freed and not prepared":              {fresh(), &freedRecord{coin.ref}},
 		"freed after a crash":                 {fresh(&p, &doubtedRecord{}), &freedRecord{coin.ref}},
 		"found and not prepared":              {fresh(), &foundRecord{coin: coin.ref}},

@@ -149,6 +149,12 @@ func FuzzState(f *testing.F) {
 	seed(&keysetRecord{k.Append(nil)}, c, o, &doneRecord{header(4), 1, []ripe{{3, out}}})
 	seed(&keysetRecord{k.Append(nil)}, c, o, &refusedRecord{header(4), "credit.spent"}, &expireRecord{51})
 	seed(&keysetRecord{k.Append(nil)}, c, p, &backRecord{header(1), fateStale}, &expireRecord{2000})
+	q := &preparedRecord{epoch: 1, class: 10, coin: c.ref, keyset: k.ID(), first: 2}
+	seed(&keysetRecord{k.Append(nil)}, c, q, p, &settledRecord{header(1), 1, 32, []made{{9, out}}})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &freedRecord{c.ref}, q, &expireRecord{51})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &doubtedRecord{}, o, &doneRecord{header(4), 1, []ripe{{3, out}}})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &doubtedRecord{}, o, &refusedRecord{header(4), "credit.spent"}, &foundRecord{c.ref, []made{{9, out}}})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &doubtedRecord{}, o, &refusedRecord{header(4), "credit.spent"}, &expireRecord{51})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newState()
 		for len(b) >= 2 {

@@ -181,12 +181,15 @@ func (s *state) event(e Event) {
 }
 
 func (s *state) add(t token) error {
-	if _, ok := s.tokens[t.ref]; ok || s.sets[t.keyset] == nil {
+	if s.known(t.ref) || s.sets[t.keyset] == nil {
 		return errState
 	}
 	s.tokens[t.ref] = &t
 	return nil
 }
+
+// known reports whether a token is there, or was and is not forgotten.
+func (s *state) known(r ref) bool { return s.tokens[r] != nil || s.prepared[r] != nil }
 
 // free returns a token that nothing holds.
 func (s *state) free(r ref) (*token, bool) {
@@ -224,15 +227,15 @@ func (s *state) typeOf(keyset [32]byte) uint8 {
 func (s *state) pay(r *payRecord) error {
 	_, twice := s.payments[r.hash]
 	t, ok := s.free(r.coin)
-	if p := s.prepared[r.coin]; p != nil && p.state == preparedReady {
-		t, ok = s.tokens[r.coin], p.pays(r)
+	if p := s.prepared[r.coin]; p != nil {
+		t, ok = s.tokens[r.coin], p.state == preparedReady && p.pays(r)
 	}
 	if twice || !ok || t.exponent != r.class || s.sets[r.keyset] == nil {
 		return errState
 	}
 	if r.tier != 0 {
 		shown, ok := s.free(r.shown)
-		if !ok {
+		if !ok || s.prepared[r.shown] != nil {
 			return errState
 		}
 		shown.held = true
@@ -263,7 +266,7 @@ func (s *state) settled(r *settledRecord) error {
 	}
 	var back uint64
 	for i, c := range r.coins {
-		if _, ok := s.tokens[ref{p.keyset, p.generation, p.first + uint64(i)}]; ok {
+		if s.known(ref{p.keyset, p.generation, p.first + uint64(i)}) {
 			return errState
 		}
 		back += 1 << c.exponent
@@ -367,7 +370,7 @@ func (s *state) done(r *doneRecord) error {
 		return errState
 	}
 	for _, v := range o.wanted {
-		if _, ok := s.tokens[ref{v.keyset, o.generation, v.index}]; ok {
+		if s.known(ref{v.keyset, o.generation, v.index}) {
 			return errState
 		}
 	}
