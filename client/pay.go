@@ -74,8 +74,8 @@ const (
 )
 
 // cash is a client's side of paying. Its one goroutine, started with the first
-// payment, asks for what is owed and keeps the wallet's stock; close waits for
-// it, and for the change that is being read.
+// request, asks for what is owed and keeps the wallet's stock; close waits for
+// it, for the change that is being read, and for payments that are being prepared.
 type cash struct {
 	Payments
 	client *Client
@@ -198,7 +198,8 @@ func (k *cash) prepare(w *world) {
 	k.world = w
 	p := wallet.Payment{Epoch: w.statement.Epoch, Class: k.using, Sets: w.sets, Hurry: true}
 	k.mu.Unlock()
-	if k.Tier == 0 { // what is shown beside a coin is never prepared
+	k.start.Do(func() { k.run(k.keep) }) // what is in doubt since a crash is for it to resolve, and may be in a payment's way
+	if k.Tier == 0 {                     // what is shown beside a coin is never prepared
 		k.run(func() { _ = k.Wallet.Prepare(p, aheadOf) })
 	}
 }
@@ -281,7 +282,6 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 		k.forget(headerHash)
 		return s, payError(err)
 	}
-	k.start.Do(func() { k.run(k.keep) })
 	return s, nil
 }
 
