@@ -198,8 +198,9 @@ func (k *cash) prepare(w *world) {
 	k.world = w
 	p := wallet.Payment{Epoch: w.statement.Epoch, Class: k.using, Sets: w.sets, Hurry: true}
 	k.mu.Unlock()
-	k.start.Do(func() { k.run(k.keep) }) // what is in doubt since a crash is for it to resolve, and may be in a payment's way
-	if k.Tier == 0 {                     // what is shown beside a coin is never prepared
+	// What is in doubt since a crash may be in a payment's way: keep resolves it.
+	k.start.Do(func() { k.run(k.keep) })
+	if k.Tier == 0 { // what is shown beside a coin is never prepared
 		k.run(func() { _ = k.Wallet.Prepare(p, aheadOf) })
 	}
 }
