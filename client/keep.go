@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"time"
@@ -197,7 +198,7 @@ func (k *cash) round(ctx context.Context, stock, now, all bool) error {
 			return err
 		}
 	}
-	return errors.Join(err, k.stock(ctx, w, now))
+	return errors.Join(err, k.stock(ctx, w, now), k.trace(ctx, w))
 }
 
 // errOwed: something is owed still.
@@ -247,6 +248,44 @@ func nobody(err error) bool {
 		return err != nil
 	}
 	return false
+}
+
+// trace looks for the change of payments of which a crash left no header hash to
+// ask for it by. The table is fetched whole, at the drawn moments of the stock.
+func (k *cash) trace(ctx context.Context, w *world) error {
+	epoch := w.statement.Epoch
+	if due, _ := k.Wallet.Gone(epoch); due > 0 {
+		_, err := k.Wallet.Trace(epoch, func(keyset [32]byte) iter.Seq2[credits.TableEntry, error] { return k.client.entries(ctx, keyset) })
+		var bad *credits.Refusal
+		if errors.As(err, &bad) {
+			k.suspect(refuse(bad.Code, "the bank's table: %s", bad.Why))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, left := k.Wallet.Gone(epoch); left > 0 {
+		return errOwed
+	}
+	return nil
+}
+
+// errStop ends a table early: whoever reads it has failed.
+var errStop = errors.New("stop")
+
+// entries is [Client.Table] to range over.
+func (c *Client) entries(ctx context.Context, keyset [32]byte) iter.Seq2[credits.TableEntry, error] {
+	return func(yield func(credits.TableEntry, error) bool) {
+		err := c.Table(ctx, keyset, func(e credits.TableEntry) error {
+			if !yield(e, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(credits.TableEntry{}, err)
+		}
+	}
 }
 
 func (k *cash) change(ctx context.Context, w *world, headerHash [32]byte) (*wire.Change, error) {

@@ -201,7 +201,8 @@ func (c *Client) Paid() (units uint64, owed int) {
 	if c.cash == nil {
 		return 0, 0
 	}
-	owed = len(c.cash.Wallet.Owed())
+	_, gone := c.cash.Wallet.Gone(0)
+	owed = len(c.cash.Wallet.Owed()) + gone
 	c.cash.mu.Lock()
 	defer c.cash.mu.Unlock()
 	return c.cash.paid, owed
@@ -222,8 +223,9 @@ type Money struct {
 	Behind     string `json:"behind,omitempty"` // why it is not as of the current epoch
 	Balance    uint64 `json:"balance"`
 	Ready      uint64 `json:"ready"`
-	Pending    uint64 `json:"pending"` // held by payments that have not ended
-	Ordered    uint64 `json:"ordered"` // in swaps that have not ended
+	Prepared   uint64 `json:"prepared,omitempty"` // of the balance, set apart for the next payments
+	Pending    uint64 `json:"pending"`            // held by payments that have not ended
+	Ordered    uint64 `json:"ordered"`            // in swaps that have not ended
 	Vouchers   uint64 `json:"vouchers"`
 	Lost       uint64 `json:"lost"`
 	Owed       int    `json:"owed"`   // payments that have not ended
@@ -313,7 +315,7 @@ func (c *Client) Money(ctx context.Context, issued func(keyset [32]byte, exponen
 }
 
 func (m *Money) fill(s wallet.Status) {
-	m.Balance, m.Ready, m.Pending, m.Ordered, m.Vouchers, m.Lost = s.Balance, s.Ready, s.Pending, s.Ordered, s.Vouchers, s.Lost
+	m.Balance, m.Ready, m.Prepared, m.Pending, m.Ordered, m.Vouchers, m.Lost = s.Balance, s.Ready, s.Prepared, s.Pending, s.Ordered, s.Vouchers, s.Lost
 	m.Owed, m.Orders, m.Generation, m.Moved = s.Owed, s.Orders, s.Generation, s.Moved
 	m.Limits = MoneyLimits{s.Policy.PerEpoch, s.Policy.PerWindow, s.Policy.Window, s.Spent, s.SpentWindow}
 	for _, d := range s.Denominations {
@@ -357,6 +359,9 @@ func (m *Money) Text() string {
 		line("epoch", "%d", m.Epoch)
 	}
 	line("balance", "%d units, of which %d can be spent now", m.Balance, m.Ready)
+	if m.Prepared > 0 {
+		line("prepared", "%d units of these, for the next requests", m.Prepared)
+	}
 	if m.Vouchers > 0 {
 		line("vouchers", "%d units, to be put on the account", m.Vouchers)
 	}

@@ -72,11 +72,15 @@ const (
 	changeWait = 10 * time.Second
 	// keepPause is the longest pause before what is owed is asked for again.
 	keepPause = time.Minute
+	// aheadOf is how many payments of a class are prepared: so many may begin at
+	// once without one that waits for the disk. After a crash so many coins have to
+	// be swapped before they are spent.
+	aheadOf = 4
 )
 
 // cash is a client's side of paying. Its one goroutine, started with the first
-// payment, asks for what is owed and keeps the wallet's stock; close waits for
-// it, and for the change that is being read.
+// request, asks for what is owed and keeps the wallet's stock; close waits for
+// it, for the change that is being read, and for payments that are being prepared.
 type cash struct {
 	Payments
 	client *Client
@@ -93,6 +97,8 @@ type cash struct {
 	closed    bool
 	own       bool                                        // the wallet was opened here
 	drain     []chan struct{}                             // closed when no request is under way
+	using     uint8                                       // the class of the last payment
+	world     *world                                      // that payments were prepared for
 	paid      uint64                                      // units charged to requests of this client
 	refused   *Error                                      // the last purchase that the bank refused
 	again     bool                                        // somebody asks for what was refused to be tried again
@@ -116,6 +122,7 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 	if k.Class == 0 {
 		k.Class = DefaultClass
 	}
+	k.using = k.Class
 	if k.Tokens == 0 {
 		k.Tokens = defaultTokens
 	}
@@ -180,13 +187,32 @@ func (c *Client) payable(w *world) error {
 			hint("`sotto wallet create` makes one; the trust file names it")
 	}
 	c.cash.mu.Lock()
-	defer c.cash.mu.Unlock()
-	if c.cash.caught != nil {
-		again := *c.cash.caught
+	caught, known := c.cash.caught, c.cash.world
+	c.cash.mu.Unlock()
+	if caught != nil {
+		again := *caught
 		again.Sent = false // of this request nothing was
 		return &again
 	}
+	if known != w {
+		c.cash.prepare(w)
+	}
 	return nil
+}
+
+// prepare has the wallet write down coins and blanks for the next payments, while
+// a request is still being sealed, or when it is over. It asks nobody. What it
+// could not do is done on the way of a request.
+func (k *cash) prepare(w *world) {
+	k.mu.Lock()
+	k.world = w
+	p := wallet.Payment{Epoch: w.statement.Epoch, Class: k.using, Sets: w.sets, Hurry: !k.Wait}
+	k.mu.Unlock()
+	// What is in doubt since a crash may be in a payment's way: keep resolves it.
+	k.start.Do(func() { k.run(k.keep) })
+	if k.Tier == 0 { // what is shown beside a coin is never prepared
+		k.run(func() { _ = k.Wallet.Prepare(p, aheadOf) })
+	}
 }
 
 // class is what a request is paid with: the first of the ladder that holds the
@@ -246,6 +272,7 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 	// that it has not seen.
 	k.mu.Lock()
 	k.keys[headerHash], k.away[headerHash] = keys, true
+	k.using = class
 	k.mu.Unlock()
 	p := wallet.Payment{Epoch: w.statement.Epoch, HeaderHash: headerHash, Class: class, Tier: k.Tier, Sets: w.sets, AllowPass: true, Hurry: !k.Wait}
 	s, err := k.Wallet.Pay(p)
@@ -266,7 +293,6 @@ func (k *cash) pay(ctx context.Context, w *world, d *draw, call *call, headerHas
 		k.forget(headerHash)
 		return s, payError(err)
 	}
-	k.start.Do(func() { k.run(k.keep) })
 	return s, nil
 }
 
@@ -294,6 +320,7 @@ func (k *cash) unpaid(headerHash [32]byte, err error) {
 	if errors.As(err, &own) && !own.Sent {
 		k.noteWallet(k.Wallet.Unsent(headerHash))
 		k.forget(headerHash)
+		k.refill()
 		return
 	}
 	k.noteWallet(k.Wallet.Failed(headerHash, CodeOf(err)))
@@ -307,7 +334,18 @@ func (k *cash) landed(headerHash [32]byte) {
 	k.asks[headerHash] = question{} // now: beside its own request
 	k.idle()
 	k.mu.Unlock()
+	k.refill()
 	k.nudge()
+}
+
+// refill prepares for the next what the last payment has used.
+func (k *cash) refill() {
+	k.mu.Lock()
+	w := k.world
+	k.mu.Unlock()
+	if w != nil {
+		k.prepare(w)
+	}
 }
 
 // idle tells who waits for it that no request is under way. The caller holds mu.

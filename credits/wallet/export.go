@@ -27,8 +27,11 @@ func (w *Wallet) Export(path string) error {
 	}
 	var c waiter
 	if !w.state.moved {
-		var err error
-		if c, err = w.record(&movedRecord{}); err != nil {
+		err := w.free(func(*preparedRecord) bool { return true })
+		if err == nil {
+			c, err = w.record(&movedRecord{})
+		}
+		if err != nil {
 			w.mu.Unlock()
 			return err
 		}

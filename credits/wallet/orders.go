@@ -65,6 +65,11 @@ func (w *Wallet) begin(o *orderRecord, fill func() ([]*credits.Keyset, error)) e
 		w.mu.Unlock()
 		return err
 	}
+	// What is prepared can still be given for something else: nothing of it left.
+	if err := w.free(func(p *preparedRecord) bool { return slices.Contains(o.paid, p.coin) }); err != nil {
+		w.mu.Unlock()
+		return err
+	}
 	o.generation = w.state.generation
 	free := map[[32]byte]uint64{}
 	for i := range o.wanted {
@@ -157,8 +162,8 @@ func (w *Wallet) collect(o *orderRecord, sets *credits.Set, picks []Pick) (units
 		return 0, orderError(credits.CodeClass, fmt.Sprintf("1 to %d coins at once", credits.MaxSwap))
 	}
 	for _, p := range picks {
-		t, ok := w.state.free(p.ref)
-		if !ok || slices.Contains(o.paid, p.ref) {
+		t, ok := w.state.tokens[p.ref]
+		if !ok || t.held || slices.Contains(o.paid, p.ref) {
 			return 0, orderError(credits.CodeAbsent, "a coin that is not there any more")
 		}
 		if k, ok := sets.Spendable(t.keyset, o.epoch); !ok || k.Type != wire.TokenCoin {

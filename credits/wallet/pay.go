@@ -53,95 +53,142 @@ func (e *NoCoinError) Error() string {
 	return fmt.Sprintf("%s; others are worth %d units: a purchase is needed", head, e.Units)
 }
 
-// Pay takes a token of exactly the class, oldest keyset first, and eight blanks
-// that were never sent, writes both down, and returns the spend. What was
-// returned may have been sent: it ends by [Wallet.Settle], [Wallet.Absent], or
-// [Wallet.Unsent] if it was not.
-func (w *Wallet) Pay(p Payment) (wire.Spend, error) {
+// sale is the keyset whose blanks go with a payment.
+func (p *Payment) sale() (*credits.Keyset, error) {
 	if p.Sets == nil || p.Class < wire.MinClass || p.Class > wire.MaxClass {
-		return wire.Spend{}, &credits.Refusal{Code: credits.CodeClass, Why: "a payment without keysets or of no class"}
+		return nil, &credits.Refusal{Code: credits.CodeClass, Why: "a payment without keysets or of no class"}
 	}
 	sale, ok := p.Sets.Selling(wire.TokenCoin, 0, p.Epoch)
 	if !ok {
-		return wire.Spend{}, &credits.Refusal{Code: credits.CodeEpoch, Why: fmt.Sprintf("no coins are on sale in epoch %d", p.Epoch)}
+		return nil, &credits.Refusal{Code: credits.CodeEpoch, Why: fmt.Sprintf("no coins are on sale in epoch %d", p.Epoch)}
+	}
+	return sale, nil
+}
+
+// Pay takes a token of exactly the class, oldest keyset first, and eight blanks
+// that were never sent, writes both down, and returns the spend. What was
+// returned may have been sent: it ends by [Wallet.Settle], [Wallet.Absent], or
+// [Wallet.Unsent] if it was not. Where [Wallet.Prepare] has written coin and blanks
+// down before, the header hash is written behind the spend.
+func (w *Wallet) Pay(p Payment) (wire.Spend, error) {
+	sale, err := p.sale()
+	if err != nil {
+		return wire.Spend{}, err
 	}
 	w.mu.Lock()
-	r, coin, shown, err := w.choose(&p, sale)
+	x, err := w.choose(&p, sale)
 	if err != nil {
 		w.mu.Unlock()
 		return wire.Spend{}, err
 	}
-	tokenType := w.state.typeOf(coin.Keyset)
-	c, err := w.record(append(w.keep(sale), r)...)
+	tokenType := w.state.typeOf(x.coin.Keyset)
+	c, err := w.record(append(w.keep(sale), x.record)...)
+	if err == nil && x.ahead != nil {
+		w.late.Go(func() { _ = w.written(c) }) // an error is what the next to do something hears of
+	}
 	w.mu.Unlock()
 	if err != nil {
 		return wire.Spend{}, err
 	}
-	// The arithmetic is done while the disk writes.
 	s := wire.Spend{Tier: p.Tier}
-	var blanks [wire.Blanks / 2]error
+	if x.ahead != nil {
+		s.Blanks = x.ahead.blanks
+	} else if err := w.slowly(c, x.record, &s); err != nil {
+		return wire.Spend{}, fmt.Errorf("wallet: pay: %w", err)
+	}
+	x.coin.Pay(&s, tokenType, p.HeaderHash, p.Epoch)
+	if x.shown != nil {
+		x.shown.Show(&s, p.HeaderHash, p.Epoch)
+	}
+	return s, nil
+}
+
+func (w *Wallet) written(c waiter) error {
+	err := w.wait(c)
+	w.tidy()
+	return err
+}
+
+// slowly does what was not prepared: the blanks, while the disk writes.
+func (w *Wallet) slowly(c waiter, r *payRecord, s *wire.Spend) error {
+	var errs [wire.Blanks / 2]error
 	var wg sync.WaitGroup
-	for k := range blanks {
+	for k := range errs {
 		wg.Go(func() {
 			list, err := blind.Range(w.seed, r.keyset, r.generation, r.first+uint64(2*k), 2)
-			if blanks[k] = err; err == nil {
+			if errs[k] = err; err == nil {
 				s.Blanks[2*k], s.Blanks[2*k+1] = list[0].Element, list[1].Element
 			}
 		})
 	}
-	err = w.wait(c)
+	err := w.written(c)
 	wg.Wait()
-	err = errors.Join(append(blanks[:], err)...)
-	if err != nil {
-		return wire.Spend{}, fmt.Errorf("wallet: pay: %w", err)
-	}
-	coin.Pay(&s, tokenType, p.HeaderHash, p.Epoch)
-	if shown != nil {
-		shown.Show(&s, p.HeaderHash, p.Epoch)
-	}
-	w.tidy()
-	return s, nil
+	return errors.Join(append(errs[:], err)...)
+}
+
+// chosen is what pays for a request.
+type chosen struct {
+	record      *payRecord
+	coin, shown *blind.Coin
+	ahead       *ahead // nil: the record has to be on disk first
 }
 
 // choose finds the tokens that pay, and makes the record. The caller holds mu.
-func (w *Wallet) choose(p *Payment, sale *credits.Keyset) (*payRecord, *blind.Coin, *blind.Coin, error) {
+func (w *Wallet) choose(p *Payment, sale *credits.Keyset) (*chosen, error) {
 	if err := w.ready(); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	_, open := w.state.payments[p.HeaderHash]
 	_, ended := w.state.closed[p.HeaderHash]
 	if open || ended {
-		return nil, nil, nil, &credits.Refusal{Code: credits.CodeSpent, Why: "a request with this header was paid already"}
+		return nil, &credits.Refusal{Code: credits.CodeSpent, Why: "a request with this header was paid already"}
 	}
-	r := &payRecord{hash: p.HeaderHash, epoch: p.Epoch, class: p.Class, tier: p.Tier, keyset: sale.ID(),
-		generation: w.state.generation, first: w.state.next[sale.ID()]}
-	var t *token
-	if p.AllowPass {
-		if t = w.pick(p, wire.TokenPass, p.Class, 0, false); t != nil {
-			r.pass = 1
-		}
+	// What cannot pay any more is in nobody's way.
+	if err := w.free(func(old *preparedRecord) bool { return !w.serves(p, old, sale) }); err != nil {
+		return nil, err
 	}
-	if t == nil {
-		if t = w.pick(p, wire.TokenCoin, p.Class, 0, false); t == nil && p.Hurry {
-			t = w.pick(p, wire.TokenCoin, p.Class, 0, true)
-		}
-		if t == nil {
-			return nil, nil, nil, w.noCoin(p)
-		}
-		if err := w.within(p.Epoch, t.units()); err != nil {
-			return nil, nil, nil, err
-		}
+	r := &payRecord{hash: p.HeaderHash, epoch: p.Epoch, class: p.Class, tier: p.Tier, keyset: sale.ID(), generation: w.state.generation}
+	x := &chosen{record: r}
+	t, err := w.tender(p, sale, x)
+	if err != nil {
+		return nil, err
 	}
-	r.coin = t.ref
+	r.coin, x.coin = t.ref, w.coin(t)
 	if p.Tier == 0 {
-		return r, w.coin(t), nil, nil
+		delete(w.ahead, r.coin)
+		return x, nil
 	}
 	e := w.pick(p, wire.TokenEntitlement, 0, p.Tier, true)
 	if e == nil {
-		return nil, nil, nil, &NoCoinError{Tier: p.Tier, Epoch: p.Epoch}
+		return nil, &NoCoinError{Tier: p.Tier, Epoch: p.Epoch}
 	}
-	r.shown = e.ref
-	return r, w.coin(t), w.coin(e), nil
+	r.shown, x.shown = e.ref, w.coin(e)
+	delete(w.ahead, r.coin)
+	return x, nil
+}
+
+// tender returns the coin or pass, and fills in the blanks that go with it.
+func (w *Wallet) tender(p *Payment, sale *credits.Keyset, x *chosen) (*token, error) {
+	x.record.first = w.state.next[sale.ID()]
+	if p.AllowPass {
+		if t := w.pick(p, wire.TokenPass, p.Class, 0, false); t != nil {
+			x.record.pass = 1
+			return t, nil
+		}
+	}
+	if old, a := w.prepared(p, sale); old != nil {
+		x.record.first, x.ahead = old.first, a
+		t := w.state.tokens[old.coin]
+		return t, w.within(p.Epoch, t.units())
+	}
+	t := w.pick(p, wire.TokenCoin, p.Class, 0, false)
+	if t == nil && p.Hurry {
+		t = w.pick(p, wire.TokenCoin, p.Class, 0, true)
+	}
+	if t == nil {
+		return nil, w.noCoin(p)
+	}
+	return t, w.within(p.Epoch, t.units())
 }
 
 // pick returns the token that is used first: of the oldest keyset, of the
@@ -149,7 +196,7 @@ func (w *Wallet) choose(p *Payment, sale *credits.Keyset) (*payRecord, *blind.Co
 func (w *Wallet) pick(p *Payment, tokenType, exponent, tier uint8, unripe bool) (best *token) {
 	var first uint64
 	for _, t := range w.state.tokens {
-		if t.held || t.state != stateReady || t.exponent != exponent || t.ripe > p.Epoch && !unripe {
+		if t.held || t.apart || t.state != stateReady || t.exponent != exponent || t.ripe > p.Epoch && !unripe {
 			continue
 		}
 		k, ok := p.Sets.Spendable(t.keyset, p.Epoch)

@@ -34,6 +34,10 @@ const (
 	kindLost       = 15
 	kindExpire     = 16
 	kindMoved      = 17
+	kindPrepared   = 18
+	kindFreed      = 19
+	kindDoubted    = 20
+	kindFound      = 21
 )
 
 var errRecord = errors.New("wallet: malformed record in the journal")
@@ -137,6 +141,28 @@ type (
 	expireRecord struct{ epoch uint64 }
 	// movedRecord retires this copy: another continues.
 	movedRecord struct{}
+	// preparedRecord sets a coin and blanks apart for a payment of which only the
+	// header hash is missing.
+	preparedRecord struct {
+		state      uint8 // how it stands
+		epoch      uint64
+		class      uint8
+		coin       ref
+		keyset     [32]byte
+		generation uint32
+		first      uint64 // of 8 indexes
+	}
+	// freedRecord ends what was prepared and left for nobody.
+	freedRecord struct{ coin ref }
+	// doubtedRecord: the process that prepared is gone, and what it prepared may
+	// have been sent.
+	doubtedRecord struct{}
+	// foundRecord ends a payment without a header hash by what the table has: coin
+	// i is of blank first+i.
+	foundRecord struct {
+		coin  ref
+		coins []made
+	}
 )
 
 // made is a token that came of a blank.
@@ -168,6 +194,10 @@ func (eventRecord) kind() uint8      { return kindEvent }
 func (lostRecord) kind() uint8       { return kindLost }
 func (expireRecord) kind() uint8     { return kindExpire }
 func (movedRecord) kind() uint8      { return kindMoved }
+func (preparedRecord) kind() uint8   { return kindPrepared }
+func (freedRecord) kind() uint8      { return kindFreed }
+func (doubtedRecord) kind() uint8    { return kindDoubted }
+func (foundRecord) kind() uint8      { return kindFound }
 
 func print(r record) []byte {
 	w := cryptobyte.NewBuilder(nil)
@@ -229,6 +259,14 @@ func newRecord(kind uint8) record {
 		return &expireRecord{}
 	case kindMoved:
 		return &movedRecord{}
+	case kindPrepared:
+		return &preparedRecord{}
+	case kindFreed:
+		return &freedRecord{}
+	case kindDoubted:
+		return &doubtedRecord{}
+	case kindFound:
+		return &foundRecord{}
 	}
 	return nil
 }
@@ -334,8 +372,12 @@ func (x settledRecord) write(w *cryptobyte.Builder) {
 	w.AddBytes(x.hash[:])
 	w.AddUint8(x.state)
 	w.AddUint8(x.used)
-	w.AddUint16(uint16(len(x.coins)))
-	for _, c := range x.coins {
+	addMade(w, x.coins)
+}
+
+func addMade(w *cryptobyte.Builder, list []made) {
+	w.AddUint16(uint16(len(list)))
+	for _, c := range list {
 		w.AddUint8(c.exponent)
 		w.AddBytes(c.output.Bytes())
 	}
@@ -470,3 +512,34 @@ func (x *expireRecord) read(r *reader)             { x.epoch = r.u64() }
 
 func (movedRecord) write(*cryptobyte.Builder) {}
 func (*movedRecord) read(*reader)             {}
+
+func (x preparedRecord) write(w *cryptobyte.Builder) {
+	w.AddUint8(x.state)
+	w.AddUint64(x.epoch)
+	w.AddUint8(x.class)
+	addRef(w, x.coin)
+	w.AddBytes(x.keyset[:])
+	w.AddUint32(x.generation)
+	w.AddUint64(x.first)
+}
+
+func (x *preparedRecord) read(r *reader) {
+	x.state, x.epoch, x.class, x.coin = r.u8(), r.u64(), r.u8(), r.ref()
+	x.keyset, x.generation, x.first = r.id(), r.u32(), r.u64()
+	r.must(x.state <= preparedGone && x.class >= wire.MinClass && x.class <= wire.MaxClass)
+}
+
+func (x freedRecord) write(w *cryptobyte.Builder) { addRef(w, x.coin) }
+func (x *freedRecord) read(r *reader)             { x.coin = r.ref() }
+
+func (doubtedRecord) write(*cryptobyte.Builder) {}
+func (*doubtedRecord) read(*reader)             {}
+
+func (x foundRecord) write(w *cryptobyte.Builder) {
+	addRef(w, x.coin)
+	addMade(w, x.coins)
+}
+func (x *foundRecord) read(r *reader) {
+	x.coin = r.ref()
+	r.list(wire.Blanks, func() { x.coins = append(x.coins, made{r.exponent(), r.output()}) })
+}

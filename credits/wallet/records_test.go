@@ -34,13 +34,17 @@ func everyRecord() []record {
 		&lostRecord{3},
 		&expireRecord{4},
 		&movedRecord{},
+		&preparedRecord{preparedGone, 1, 10, r, header(3), 4, 5},
+		&freedRecord{r},
+		&doubtedRecord{},
+		&foundRecord{r, []made{{40, out}, {0, out}}},
 	}
 }
 
 func TestRecordsHaveOneSpelling(t *testing.T) {
 	list := everyRecord()
-	if len(list) != kindMoved {
-		t.Fatalf("%d records of %d kinds", len(list), kindMoved)
+	if len(list) != kindFound {
+		t.Fatalf("%d records of %d kinds", len(list), kindFound)
 	}
 	for i, r := range list {
 		b := print(r)
@@ -57,7 +61,7 @@ func TestRecordsHaveOneSpelling(t *testing.T) {
 			t.Errorf("kind %d: parsed a byte too many", i+1)
 		}
 	}
-	for _, kind := range []byte{0, kindMoved + 1, 255} {
+	for _, kind := range []byte{0, kindFound + 1, 255} {
 		if _, err := parse([]byte{kind}); err == nil {
 			t.Errorf("parsed kind %d", kind)
 		}
@@ -145,6 +149,12 @@ func FuzzState(f *testing.F) {
 	seed(&keysetRecord{k.Append(nil)}, c, o, &doneRecord{header(4), 1, []ripe{{3, out}}})
 	seed(&keysetRecord{k.Append(nil)}, c, o, &refusedRecord{header(4), "credit.spent"}, &expireRecord{51})
 	seed(&keysetRecord{k.Append(nil)}, c, p, &backRecord{header(1), fateStale}, &expireRecord{2000})
+	q := &preparedRecord{epoch: 1, class: 10, coin: c.ref, keyset: k.ID(), first: 2}
+	seed(&keysetRecord{k.Append(nil)}, c, q, p, &settledRecord{header(1), 1, 32, []made{{9, out}}})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &freedRecord{c.ref}, q, &expireRecord{51})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &doubtedRecord{}, o, &doneRecord{header(4), 1, []ripe{{3, out}}})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &doubtedRecord{}, o, &refusedRecord{header(4), "credit.spent"}, &foundRecord{c.ref, []made{{9, out}}})
+	seed(&keysetRecord{k.Append(nil)}, c, q, &doubtedRecord{}, o, &refusedRecord{header(4), "credit.spent"}, &expireRecord{51})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newState()
 		for len(b) >= 2 {

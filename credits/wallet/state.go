@@ -64,7 +64,8 @@ type token struct {
 	ripe     uint64 // first epoch to spend it in
 	output   redact.Secret
 
-	held bool // by a payment or an order; not in the record
+	held  bool // by a payment or an order; not in the record
+	apart bool // prepared for a payment that was not made yet; not in the record
 }
 
 func (t *token) units() uint64 { return 1 << t.exponent }
@@ -94,6 +95,7 @@ type state struct {
 	made       map[[32]byte]uint64 // one more than the highest that came to a token
 	tokens     map[ref]*token
 	payments   map[[32]byte]*payment
+	prepared   map[ref]*preparedRecord // by coin
 	orders     map[[32]byte]*order
 	closed     map[[32]byte]closed
 	spent      map[uint64]uint64 // units by epoch: held or charged
@@ -103,7 +105,7 @@ type state struct {
 }
 
 func newState() *state {
-	return &state{sets: map[[32]byte]*credits.Keyset{}, next: map[[32]byte]uint64{}, made: map[[32]byte]uint64{}, tokens: map[ref]*token{}, payments: map[[32]byte]*payment{},
+	return &state{sets: map[[32]byte]*credits.Keyset{}, next: map[[32]byte]uint64{}, made: map[[32]byte]uint64{}, tokens: map[ref]*token{}, payments: map[[32]byte]*payment{}, prepared: map[ref]*preparedRecord{},
 		orders: map[[32]byte]*order{}, closed: map[[32]byte]closed{}, spent: map[uint64]uint64{}}
 }
 
@@ -159,6 +161,14 @@ func (s *state) apply(r record) error {
 		s.expire(r.epoch)
 	case *movedRecord:
 		s.moved = true
+	case *preparedRecord:
+		return s.prepare(r)
+	case *freedRecord:
+		return s.freed(r)
+	case *doubtedRecord:
+		s.doubted()
+	case *foundRecord:
+		return s.found(r)
 	default:
 		return errState
 	}
@@ -171,17 +181,20 @@ func (s *state) event(e Event) {
 }
 
 func (s *state) add(t token) error {
-	if _, ok := s.tokens[t.ref]; ok || s.sets[t.keyset] == nil {
+	if s.known(t.ref) || s.sets[t.keyset] == nil {
 		return errState
 	}
 	s.tokens[t.ref] = &t
 	return nil
 }
 
+// known reports whether a token is there, or was and is not forgotten.
+func (s *state) known(r ref) bool { return s.tokens[r] != nil || s.prepared[r] != nil }
+
 // free returns a token that nothing holds.
 func (s *state) free(r ref) (*token, bool) {
 	t, ok := s.tokens[r]
-	return t, ok && !t.held
+	return t, ok && !t.held && !t.apart
 }
 
 // burn marks n indexes as used: they are never sent again, whatever comes of them.
@@ -214,17 +227,21 @@ func (s *state) typeOf(keyset [32]byte) uint8 {
 func (s *state) pay(r *payRecord) error {
 	_, twice := s.payments[r.hash]
 	t, ok := s.free(r.coin)
+	if p := s.prepared[r.coin]; p != nil {
+		t, ok = s.tokens[r.coin], p.state == preparedReady && p.pays(r)
+	}
 	if twice || !ok || t.exponent != r.class || s.sets[r.keyset] == nil {
 		return errState
 	}
 	if r.tier != 0 {
 		shown, ok := s.free(r.shown)
-		if !ok {
+		if !ok || s.prepared[r.shown] != nil {
 			return errState
 		}
 		shown.held = true
 	}
-	t.held = true
+	delete(s.prepared, r.coin)
+	t.held, t.apart = true, false
 	s.burn(r.keyset, r.generation, r.first, wire.Blanks)
 	s.payments[r.hash] = &payment{payRecord: *r}
 	if r.pass == 0 {
@@ -249,7 +266,7 @@ func (s *state) settled(r *settledRecord) error {
 	}
 	var back uint64
 	for i, c := range r.coins {
-		if _, ok := s.tokens[ref{p.keyset, p.generation, p.first + uint64(i)}]; ok {
+		if s.known(ref{p.keyset, p.generation, p.first + uint64(i)}) {
 			return errState
 		}
 		back += 1 << c.exponent
@@ -354,13 +371,14 @@ func (s *state) done(r *doneRecord) error {
 		return errState
 	}
 	for _, v := range o.wanted {
-		if _, ok := s.tokens[ref{v.keyset, o.generation, v.index}]; ok {
+		if s.known(ref{v.keyset, o.generation, v.index}) {
 			return errState
 		}
 	}
 	var paid, units uint64
 	for _, p := range o.paid {
 		paid += s.tokens[p].units()
+		s.unspent(p)
 		delete(s.tokens, p)
 	}
 	for i, v := range o.wanted {
@@ -388,6 +406,9 @@ func (s *state) refused(r *refusedRecord) error {
 		t.held = false
 		switch {
 		case r.code == codeUnsent:
+		case r.code == credits.CodeSpent && len(o.paid) == 1 && s.prepared[p] != nil:
+			delete(s.tokens, p)
+			s.prepared[p].state = preparedGone // the payment was made: its change is looked for
 		case r.code == credits.CodeSpent && len(o.paid) == 1:
 			delete(s.tokens, p)
 			s.lose(o.epoch, t.units())
@@ -430,6 +451,18 @@ func (s *state) expire(epoch uint64) {
 			delete(s.orders, h)
 		}
 	}
+	for r, p := range s.prepared {
+		switch {
+		case p.state == preparedGone && dead(p.keyset):
+			units += 1 << p.class
+			delete(s.prepared, r)
+		case p.state == preparedReady && (dead(p.keyset) || dead(r.keyset)):
+			s.tokens[r].apart = false
+			delete(s.prepared, r)
+		case p.state == preparedDoubtful && dead(r.keyset) && !s.tokens[r].held:
+			delete(s.prepared, r) // the coin goes below
+		}
+	}
 	for r, t := range s.tokens {
 		if dead(r.keyset) && !t.held {
 			if typ := s.typeOf(r.keyset); typ == wire.TokenCoin || typ == wire.TokenVoucher {
@@ -449,6 +482,9 @@ func (s *state) expire(epoch uint64) {
 		used[r.keyset] = true
 	}
 	for _, p := range s.payments {
+		used[p.keyset] = true
+	}
+	for _, p := range s.prepared {
 		used[p.keyset] = true
 	}
 	for id, k := range s.sets {
@@ -476,7 +512,7 @@ func (s *state) snapshot() (list []record) {
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(s.tokens), compareRefs) {
 		t := *s.tokens[r]
-		t.held = false
+		t.held, t.apart = false, false
 		list = append(list, &coinRecord{t})
 	}
 	for _, h := range sortedKeys(s.payments) {
@@ -485,6 +521,9 @@ func (s *state) snapshot() (list []record) {
 		if p.code != "" {
 			list = append(list, &notedRecord{h, p.code})
 		}
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(s.prepared), compareRefs) {
+		list = append(list, s.prepared[r])
 	}
 	for _, h := range sortedKeys(s.orders) {
 		o := s.orders[h]

@@ -20,6 +20,7 @@ type Status struct {
 
 	Balance  uint64 // in coins, whether they can be spent yet or not
 	Ready    uint64 // of these, in coins that can be spent now
+	Prepared uint64 // of the balance, set apart for the next payments
 	Pending  uint64 // held by payments that have not ended
 	Ordered  uint64 // paid for swaps that have not ended
 	Vouchers uint64
@@ -84,6 +85,11 @@ func (w *Wallet) Status(epoch uint64, issued func(keyset [32]byte, exponent uint
 	for _, p := range w.state.payments {
 		if p.pass == 0 {
 			st.Pending += 1 << p.class
+		}
+	}
+	for _, p := range w.state.prepared {
+		if p.state == preparedGone { // made by a process that died: its change is looked for
+			st.Pending, st.Owed = st.Pending+1<<p.class, st.Owed+1
 		}
 	}
 	for _, o := range w.state.orders {
@@ -151,6 +157,9 @@ func (st *Status) count(row *Denomination, set *KeysetStatus, t *token, k *credi
 	switch k.Type {
 	case wire.TokenCoin:
 		st.Balance += worth
+		if t.apart {
+			st.Prepared += worth
+		}
 	case wire.TokenVoucher:
 		st.Vouchers += worth
 	}

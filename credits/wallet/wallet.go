@@ -63,9 +63,14 @@ type Wallet struct {
 	state   *state
 	journal journal
 	policy  Policy
-	compact int64  // size from which on the journal is replaced
-	expired uint64 // newest epoch that was told to Expire
-	err     error  // a record could not be applied: nothing more is done
+	compact int64          // size from which on the journal is replaced
+	expired uint64         // newest epoch that was told to Expire
+	err     error          // a record could not be applied: nothing more is done
+	ahead   map[ref]*ahead // by coin: what was prepared, is on disk and was not sent
+	looked  map[ref]uint64 // by coin: the epoch in which change was looked for and was not there
+	closed  bool
+
+	late sync.WaitGroup // writes that nobody waits for; added to while mu is held
 }
 
 // journal is a [durable.Journal], for tests to have it fail.
@@ -121,7 +126,7 @@ func printAll(list []record) (out [][]byte) {
 
 // Open opens a wallet, or fails at once if another process has it open.
 func Open(dir string) (_ *Wallet, err error) {
-	w := &Wallet{dir: dir, random: rand.Reader, state: newState()}
+	w := &Wallet{dir: dir, random: rand.Reader, state: newState(), ahead: map[ref]*ahead{}, looked: map[ref]uint64{}}
 	if w.seed, err = readSeed(filepath.Join(dir, seedFile)); err != nil {
 		return nil, err
 	}
@@ -148,7 +153,13 @@ func (w *Wallet) load() error {
 		return fmt.Errorf("wallet: %w", err)
 	}
 	w.policy, w.journal, w.compact = policy, disk{j}, max(compactAt, 4*j.Size())
-	return nil
+	if w.state.moved || len(w.state.ready()) == 0 {
+		return nil
+	}
+	// Whoever prepared this did not close. The record is written with the next: until
+	// then the journal comes to the same without it.
+	_, err = w.record(&doubtedRecord{})
+	return err
 }
 
 func readSeed(path string) (redact.Secret, error) {
@@ -181,11 +192,19 @@ func private(path string) error {
 // Seed is the wallet's seed, for its owner to write down: see [Words].
 func (w *Wallet) Seed() redact.Secret { return w.seed }
 
-// Close writes what is queued and lets go of the folder.
+// Close frees what is prepared, writes what is queued and lets go of the folder.
 func (w *Wallet) Close() error {
 	w.mu.Lock()
+	var err error
+	if !w.closed && w.ready() == nil {
+		err = w.free(func(*preparedRecord) bool { return true })
+	}
+	w.closed = true
+	w.mu.Unlock()
+	w.late.Wait()
+	w.mu.Lock()
 	defer w.mu.Unlock()
-	return errors.Join(w.journal.Close(), w.lock.Close())
+	return errors.Join(err, w.journal.Close(), w.lock.Close())
 }
 
 // KeepProof writes what proves something to others into the wallet's folder, and

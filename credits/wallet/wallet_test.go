@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sotto-project/sotto/credits"
 	"github.com/sotto-project/sotto/credits/issue"
@@ -260,6 +261,33 @@ func BenchmarkPay(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkPrepared is what is left of a payment on the way of a request when it
+// was prepared, and what was done beside.
+func BenchmarkPrepared(b *testing.B) {
+	m := newMint(b, coins1)
+	w := newWallet(b)
+	sets := m.sets()
+	buy(b, w, m, 1, wire.TokenCoin, 0, slices.Repeat([]uint8{10}, 8)...)
+	var way, beside time.Duration
+	for i := range b.N {
+		begin := time.Now()
+		if err := w.Prepare(Payment{Epoch: 5, Class: 10, Sets: sets}, 1); err != nil {
+			b.Fatal(err)
+		}
+		ready := time.Now()
+		if _, err := w.Pay(Payment{Epoch: 5, HeaderHash: header(i), Class: 10, Sets: sets}); err != nil {
+			b.Fatal(err)
+		}
+		way, beside = way+time.Since(ready), beside+ready.Sub(begin)
+		if err := w.Unsent(header(i)); err != nil { // the coin again
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(way.Microseconds())/float64(b.N), "pay-µs")
+	b.ReportMetric(float64(beside.Microseconds())/float64(b.N), "prepare-µs")
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkBlank is what a restore does for each index that it looks for.
