@@ -90,7 +90,8 @@ func TestExitCodes(t *testing.T) {
 		{transparency.Refuse(release.CodeAbsent, "x"), 10}, {transparency.Refuse(release.CodeAge, "x"), 10},
 		{fmt.Errorf("x: %w", transparency.Refuse(release.CodeRevoked, "x")), 10}, {remote("https://x"), 10}, {errDiffers, 10},
 		{fmt.Errorf("%w: x", build.ErrUnsupported), 20}, {errPartial, 20}, {fmt.Errorf("%w: x", measure.ErrUnsupported), 20}, {transparency.Refuse("bundle.version", "x"), 20},
-		{transparency.Refuse(release.CodeFormat, "x"), 30}, {transparency.Refuse(release.CodeTrust, "x"), 30}, {fmt.Errorf("%w: x", errMalformed), 30},
+		{transparency.Refuse(release.CodeFormat, "x"), 30}, {transparency.Refuse(release.CodeTrust, "x"), 30}, {fmt.Errorf("%w: x", build.ErrMalformed), 30},
+		{fmt.Errorf("x: %w", &measure.FirmwareError{}), 30}, {errNotDerived, 10}, {errPartlyDerived, 20},
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)

@@ -143,6 +143,25 @@ func Image(b []byte) (*UKI, error) {
 	return u, nil
 }
 
+// phases are what systemd extends PCR 11 with on its way up (systemd-pcrphase), in
+// order.
+var phases = []string{"enter-initrd", "leave-initrd", "sysinit", "ready"}
+
+// Phase says after which phases of systemd PCR 11 has a value: "" before any,
+// "enter-initrd:leave-initrd" after two. ok is false if after none of them.
+func (u *UKI) Phase(pcr11 attestation.Digest) (after string, ok bool) {
+	r := register(u.PCR11)
+	for i := 0; ; i++ {
+		if attestation.Digest(r) == pcr11 {
+			return strings.Join(phases[:i], ":"), true
+		}
+		if i == len(phases) {
+			return "", false
+		}
+		r.extend([]byte(phases[i]))
+	}
+}
+
 // boot computes what firmware and stub measure of an image that is known.
 func (u *UKI) boot() {
 	var pcr4 register
