@@ -134,6 +134,24 @@ func TestLaunchInManifest(t *testing.T) {
 	if d, err := derive(image, func(f *build.Files) { *f = build.Files{Except: []string{build.ExceptLaunch, build.ExceptPCRs}} }); err != nil || d.Equal() {
 		t.Errorf("nothing was compared, and all is equal: %+v %v", d, err)
 	}
+	rooted := *image
+	rooted.VerityRoot = strings.Repeat("0", 64)
+	if d, err := derive(&rooted, func(*build.Files) {}); err != nil || d.Equal() || len(d.Different) != 1 || !strings.HasPrefix(d.Different[0], "verity root of") {
+		t.Errorf("%+v %v", d, err)
+	}
+	recipe.Boot = nil
+	undirected := *image
+	undirected.Recipe.Inputs = map[string]string{release.LaunchInput(m.Name): recipe.String()}
+	if d, err := derive(&undirected, func(*build.Files) {}); err == nil {
+		t.Errorf("a kernel that nothing starts: %+v", d)
+	}
+	if d, err := derive(&undirected, func(f *build.Files) { f.Kernel, f.Initrd = "", "" }); err != nil || len(d.Different) != 1 || !strings.HasPrefix(d.Different[0], "launch measurement of") {
+		t.Errorf("%+v %v", d, err)
+	}
+	undirected.Recipe.Inputs = map[string]string{release.LaunchInput(m.Name): "vmm=qemu"}
+	if d, err := derive(&undirected, func(*build.Files) {}); err == nil {
+		t.Errorf("a recipe that is none: %+v", d)
+	}
 	if d, err := derive(image, func(f *build.Files) { f.Except = []string{"all"} }); err == nil {
 		t.Errorf("%+v", d)
 	}

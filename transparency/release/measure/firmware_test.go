@@ -107,40 +107,43 @@ func TestHostileFirmware(t *testing.T) {
 		b    []byte
 		part string
 	}{
-		"nothing":            {nil, measure.PartFile},
-		"no whole page":      {make([]byte, 4097), measure.PartFile},
-		"zeros":              {make([]byte, 8192), measure.PartFooter},
-		"cut at its end":     {file(8192, amdSev)[:4096], measure.PartFooter},
-		"without SEV":        {withTable(4096, meta, start), measure.PartMetadata},
-		"place of no size":   {withTable(4096, meta, entry(idMetadata, nil)), measure.PartMetadata},
-		"place beyond":       {withTable(4096, meta, entry(idMetadata, words(4097))), measure.PartMetadata},
-		"place at the end":   {withTable(4096, meta, entry(idMetadata, words(15))), measure.PartMetadata},
-		"place of nothing":   {withTable(4096, nil, place), measure.PartMetadata},
-		"entry twice":        {withTable(4096, meta, place, start, start), measure.PartFooter},
-		"entry too long":     {edit(-32-18-18, 0xff), measure.PartFooter},
-		"entry too short":    {edit(-32-18-18, 17, 0), measure.PartFooter},
-		"table too long":     {edit(-32-18, 0xff, 0xff), measure.PartFooter},
-		"table too short":    {edit(-32-18, 17, 0), measure.PartFooter},
-		"bytes left over":    {edit(-32-18, 18+22+26+26+22+1, 0), measure.PartFooter},
-		"reset of two bytes": {withTable(4096, meta, place, entry(idReset, []byte{1, 2})), measure.PartReset},
-		"hashes of four":     {withTable(4096, meta, place, entry(idHashes, words(table))), measure.PartHashes},
-		"hashes too small":   {withTable(4096, meta, place, entry(idHashes, words(table, 175))), measure.PartHashes},
-		"version 2":          {edit(8, 2), measure.PartMetadata},
-		"count of none":      {edit(12, 0), measure.PartMetadata},
-		"count too large":    {edit(12, 0xff, 0xff, 0xff, 0xff), measure.PartMetadata},
-		"length too large":   {edit(4, 0xff, 0xff, 0xff, 0xff), measure.PartMetadata},
-		"sections of 65":     {change(func([]measure.Section) []measure.Section { return many(65, 1) }), measure.PartMetadata},
-		"sections of 68 MiB": {change(func([]measure.Section) []measure.Section { return many(17, 1024) }), measure.PartMetadata},
-		"section of nothing": {change(func(s []measure.Section) []measure.Section { s[0].Size = 0; return s }), measure.PartMetadata},
-		"half a page":        {change(func(s []measure.Section) []measure.Section { s[0].Size++; return s }), measure.PartMetadata},
-		"between pages":      {change(func(s []measure.Section) []measure.Section { s[0].Address++; return s }), measure.PartMetadata},
-		"into the firmware":  {change(func(s []measure.Section) []measure.Section { s[0].Address = 0xffff7000; return s }), measure.PartMetadata},
-		"over 4 GiB":         {change(func(s []measure.Section) []measure.Section { s[0].Size = 0xfffff000; return s }), measure.PartMetadata},
-		"overlap":            {change(func(s []measure.Section) []measure.Section { s[0].Size = 0xb000; return s }), measure.PartMetadata},
-		"unknown kind":       {change(func(s []measure.Section) []measure.Section { s[0].Kind = 5; return s }), measure.PartMetadata},
-		"two for secrets":    {change(func(s []measure.Section) []measure.Section { s[4].Kind = measure.SectionSecrets; return s }), measure.PartMetadata},
-		"no secrets":         {change(func(s []measure.Section) []measure.Section { s[2].Kind = measure.SectionMemory; return s }), measure.PartMetadata},
-		"no CPUID":           {change(func(s []measure.Section) []measure.Section { s[3].Kind = measure.SectionMemory; return s }), measure.PartMetadata},
+		"nothing":              {nil, measure.PartFile},
+		"no whole page":        {make([]byte, 4097), measure.PartFile},
+		"zeros":                {make([]byte, 8192), measure.PartFooter},
+		"cut at its end":       {file(8192, amdSev)[:4096], measure.PartFooter},
+		"without SEV":          {withTable(4096, meta, start), measure.PartMetadata},
+		"place of no size":     {withTable(4096, meta, entry(idMetadata, nil)), measure.PartMetadata},
+		"place beyond":         {withTable(4096, meta, entry(idMetadata, words(4097))), measure.PartMetadata},
+		"place at the end":     {withTable(4096, meta, entry(idMetadata, words(15))), measure.PartMetadata},
+		"place of nothing":     {withTable(4096, nil, place), measure.PartMetadata},
+		"entry twice":          {withTable(4096, meta, place, start, start), measure.PartFooter},
+		"entry too long":       {edit(-32-18-18, 0xff), measure.PartFooter},
+		"entry too short":      {edit(-32-18-18, 17, 0), measure.PartFooter},
+		"table too long":       {edit(-32-18, 0xff, 0xff), measure.PartFooter},
+		"table too short":      {edit(-32-18, 17, 0), measure.PartFooter},
+		"bytes left over":      {edit(-32-18, 18+22+26+26+22+1, 0), measure.PartFooter},
+		"reset of two bytes":   {withTable(4096, meta, place, entry(idReset, []byte{1, 2})), measure.PartReset},
+		"hashes of four":       {withTable(4096, meta, place, entry(idHashes, words(table))), measure.PartHashes},
+		"hashes too small":     {withTable(4096, meta, place, entry(idHashes, words(table, 175))), measure.PartHashes},
+		"version 2":            {edit(8, 2), measure.PartMetadata},
+		"count of none":        {edit(12, 0), measure.PartMetadata},
+		"count too large":      {edit(12, 0xff, 0xff, 0xff, 0xff), measure.PartMetadata},
+		"length too large":     {edit(4, 0xff, 0xff, 0xff, 0xff), measure.PartMetadata},
+		"length of eight":      {edit(4, 16+12*8), measure.PartMetadata},
+		"length of six":        {edit(4, 16+12*6), measure.PartMetadata},
+		"count that wraps":     {edit(12, 7, 0, 0, 0x40), measure.PartMetadata}, // times 12 it is 84 again
+		"sections of 65":       {change(func([]measure.Section) []measure.Section { return many(65, 1) }), measure.PartMetadata},
+		"sections over 64 MiB": {change(func([]measure.Section) []measure.Section { return append(many(16, 1024), filled...) }), measure.PartMetadata},
+		"section of nothing":   {change(func(s []measure.Section) []measure.Section { s[0].Size = 0; return s }), measure.PartMetadata},
+		"half a page":          {change(func(s []measure.Section) []measure.Section { s[0].Size++; return s }), measure.PartMetadata},
+		"between pages":        {change(func(s []measure.Section) []measure.Section { s[0].Address++; return s }), measure.PartMetadata},
+		"into the firmware":    {change(func(s []measure.Section) []measure.Section { s[0].Address = 0xffff7000; return s }), measure.PartMetadata},
+		"over 4 GiB":           {change(func(s []measure.Section) []measure.Section { s[0].Size = 0xfffff000; return s }), measure.PartMetadata},
+		"overlap":              {change(func(s []measure.Section) []measure.Section { s[0].Size = 0xb000; return s }), measure.PartMetadata},
+		"unknown kind":         {change(func(s []measure.Section) []measure.Section { s[0].Kind = 5; return s }), measure.PartMetadata},
+		"two for secrets":      {change(func(s []measure.Section) []measure.Section { s[4].Kind = measure.SectionSecrets; return s }), measure.PartMetadata},
+		"no secrets":           {change(func(s []measure.Section) []measure.Section { s[2].Kind = measure.SectionMemory; return s }), measure.PartMetadata},
+		"no CPUID":             {change(func(s []measure.Section) []measure.Section { s[3].Kind = measure.SectionMemory; return s }), measure.PartMetadata},
 		"hashes of two pages": {change(func(s []measure.Section) []measure.Section {
 			s[5].Size, s[6].Address, s[6].Size = 0x2000, 0x812000, 0xe000
 			return s
@@ -152,6 +155,11 @@ func TestHostileFirmware(t *testing.T) {
 		if f != nil || !errors.As(err, &e) || e.Part != c.part {
 			t.Errorf("%s: %v, %v; want it to be about the %s", name, f, err, c.part)
 		}
+	}
+	most := append(many(62, 1), filled...)
+	most[0].Size, most[0].Address = 64<<20-63*4096, 1<<30
+	if _, err := read(file(4096, most)); err != nil {
+		t.Errorf("64 sections of 64 MiB: %v", err)
 	}
 	if _, err := measure.ReadFirmware(bytes.NewReader(file(4096, amdSev)), 8192); err == nil {
 		t.Error("a size was believed that is not there")
@@ -165,6 +173,9 @@ func TestHostileFirmware(t *testing.T) {
 type endless struct{}
 
 func (endless) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
+
+// filled are the sections that every firmware needs.
+var filled = []measure.Section{{Address: 0xf0000000, Size: 4096, Kind: measure.SectionSecrets}, {Address: 0xf0001000, Size: 4096, Kind: measure.SectionCPUID}}
 
 // many are sections of some pages each.
 func many(n, pages int) (out []measure.Section) {

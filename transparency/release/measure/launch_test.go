@@ -9,6 +9,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -86,34 +88,8 @@ func nothing(t testing.TB, line string) *measure.Boot {
 // for Linux 6.9). Of EC2 with two whole images:
 // github.com/virtee/sev-snp-measure-go, guest/guest_test.go.
 func TestPublishedLaunches(t *testing.T) {
-	const line = "console=ttyS0 loglevel=7"
-	for _, c := range []struct {
-		name     string
-		vmm      measure.VMM
-		vcpus    int
-		features measure.Features
-		line     *string
-		want     string
-	}{
-		{"hash_gen_default", measure.QEMU, 1, 0x21, new(string), "329c8ce0972ae52343b64d34a434a86f245dfd74f5ed7aae15d22efc78fb9683632b9b50e4e1d7fa41179ef98a7ef198"},
-		{"hash_gen_feature_snp_only", measure.QEMU, 1, 1, new(string), "ddc5224521617a536ee7ce9dd6224d1b58a8d4fda1c741f3ac99fc4bfa04ba6e9fc98646d4a07a9079397fa3852819b5"},
-		{"default", measure.QEMU, 1, 0x21, new(line), "803f691094946e42068aaa3a8f9e26a5c89f36f7b73ecfb28c653360fe4b3aba7e534442e7e1e17895dfe778d0228977"},
-		{"guest_feature_snp_only", measure.QEMU, 1, 1, new(line), "6d287813eb5222d770f75005c664e34c204f385ce832cc2ce7d0d6f354454362f390ef83a92046c042e706363b4b08fa"},
-		{"without_kernel_default", measure.QEMU, 1, 0x21, nil, "e1e1ca029dd7973ab9513295be68198472dcd4fc834bd9af9b63f6e8a1674dbf281a9278a4a2ebe0eed9f22adbcd0e2b"},
-		{"without_kernel_feature_snp_only", measure.QEMU, 1, 1, nil, "19358ba9a7615534a9a1e2f0dfc29384dcd4dcb7062ff9c6013b26869a5fc6ecabe033c48dd6f6db5d6d76e7c5df632d"},
-		{"multiple_vcpus_default", measure.QEMU, 4, 0x21, new(string), "4953b1fb416fa874980e8442b3706d345926d5f38879134e00813c5d7abcbe78eafe7b422907be0b4698e2414a631942"},
-		{"multiple_vcpus_feature_snp_only", measure.QEMU, 4, 1, new(string), "5061fffb019493a903613d56d54b94912a1a2f9e4502385f5c194616753720a92441310ba6c4933de877c36e23046ad5"},
-		{"ec2_default", measure.EC2, 1, 0x21, new(string), "6ae80856486b1396af8c82a40351d6ed76a20c785e9c7fa4ffa27c22d5d6313b4b3b458cd3c9968e6f89fb5d8450d7a6"},
-		{"ec2_feature_snp_only", measure.EC2, 1, 1, new(string), "7d3756157c805bf6adf617064c8552e8c1688fa1c8756f11cbf56ba5d25c9270fb69c0505c1cbe1c5c66c0e34c6ed3be"},
-	} {
-		l := &measure.Launch{VMM: c.vmm, VCPUs: c.vcpus, Features: c.features}
-		if c.vmm == measure.QEMU {
-			l.CPU = cpu(t, "EPYC-v4")
-		}
-		if c.line != nil {
-			l.Boot = nothing(t, *c.line)
-		}
-		if got, err := published(t, codeAmdSev, table, amdSev).LaunchDigest(l); err != nil || hex.EncodeToString(got[:]) != c.want {
+	for _, c := range publishedLaunches {
+		if got, err := published(t, codeAmdSev, table, amdSev).LaunchDigest(c.launch(t)); err != nil || hex.EncodeToString(got[:]) != c.want {
 			t.Errorf("%s: %x (%v), want %s", c.name, got, err, c.want)
 		}
 	}
@@ -126,6 +102,69 @@ func TestPublishedLaunches(t *testing.T) {
 			t.Errorf("%s: %x (%v), want %s", code[:8], got, err, want)
 		}
 	}
+}
+
+// TestPublishedFile: the same from the firmware file itself (tests/fixtures/ovmf_AmdSev_suffix.bin
+// of sev-snp-measure), tables and pages read, where SOTTO_OVMF names it.
+func TestPublishedFile(t *testing.T) {
+	path := os.Getenv("SOTTO_OVMF")
+	if path == "" {
+		t.Skip("SOTTO_OVMF names no file")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := f.Code()
+	if hex.EncodeToString(f.SHA256[:]) != "8f765dfabc127fc0a938a0744a3103ec15864d7d794eb4c398aa976b6d6ab16c" || hex.EncodeToString(code[:]) != codeAmdSev ||
+		!reflect.DeepEqual(f.Sections, amdSev) || f.Hashes != table || f.Reset != reset {
+		t.Errorf("%+v", f)
+	}
+	for _, c := range publishedLaunches {
+		if got, err := f.LaunchDigest(c.launch(t)); err != nil || hex.EncodeToString(got[:]) != c.want {
+			t.Errorf("%s: %x (%v), want %s", c.name, got, err, c.want)
+		}
+	}
+}
+
+const line = "console=ttyS0 loglevel=7"
+
+type aLaunch struct {
+	name     string
+	vmm      measure.VMM
+	vcpus    int
+	features measure.Features
+	line     *string
+	want     string
+}
+
+func (c *aLaunch) launch(t testing.TB) *measure.Launch {
+	l := &measure.Launch{VMM: c.vmm, VCPUs: c.vcpus, Features: c.features}
+	if c.vmm == measure.QEMU {
+		l.CPU = cpu(t, "EPYC-v4")
+	}
+	if c.line != nil {
+		l.Boot = nothing(t, *c.line)
+	}
+	return l
+}
+
+// publishedLaunches are named as in sev-snp-measure's tests/test_guest.py.
+var publishedLaunches = []aLaunch{
+	{"hash_gen_default", measure.QEMU, 1, 0x21, new(string), "329c8ce0972ae52343b64d34a434a86f245dfd74f5ed7aae15d22efc78fb9683632b9b50e4e1d7fa41179ef98a7ef198"},
+	{"hash_gen_feature_snp_only", measure.QEMU, 1, 1, new(string), "ddc5224521617a536ee7ce9dd6224d1b58a8d4fda1c741f3ac99fc4bfa04ba6e9fc98646d4a07a9079397fa3852819b5"},
+	{"default", measure.QEMU, 1, 0x21, new(line), "803f691094946e42068aaa3a8f9e26a5c89f36f7b73ecfb28c653360fe4b3aba7e534442e7e1e17895dfe778d0228977"},
+	{"guest_feature_snp_only", measure.QEMU, 1, 1, new(line), "6d287813eb5222d770f75005c664e34c204f385ce832cc2ce7d0d6f354454362f390ef83a92046c042e706363b4b08fa"},
+	{"without_kernel_default", measure.QEMU, 1, 0x21, nil, "e1e1ca029dd7973ab9513295be68198472dcd4fc834bd9af9b63f6e8a1674dbf281a9278a4a2ebe0eed9f22adbcd0e2b"},
+	{"without_kernel_feature_snp_only", measure.QEMU, 1, 1, nil, "19358ba9a7615534a9a1e2f0dfc29384dcd4dcb7062ff9c6013b26869a5fc6ecabe033c48dd6f6db5d6d76e7c5df632d"},
+	{"multiple_vcpus_default", measure.QEMU, 4, 0x21, new(string), "4953b1fb416fa874980e8442b3706d345926d5f38879134e00813c5d7abcbe78eafe7b422907be0b4698e2414a631942"},
+	{"multiple_vcpus_feature_snp_only", measure.QEMU, 4, 1, new(string), "5061fffb019493a903613d56d54b94912a1a2f9e4502385f5c194616753720a92441310ba6c4933de877c36e23046ad5"},
+	{"ec2_default", measure.EC2, 1, 0x21, new(string), "6ae80856486b1396af8c82a40351d6ed76a20c785e9c7fa4ffa27c22d5d6313b4b3b458cd3c9968e6f89fb5d8450d7a6"},
+	{"ec2_feature_snp_only", measure.EC2, 1, 1, new(string), "7d3756157c805bf6adf617064c8552e8c1688fa1c8756f11cbf56ba5d25c9270fb69c0505c1cbe1c5c66c0e34c6ed3be"},
 }
 
 // TestPublishedPages: what github.com/google/gce-tcb-verifier, sev/sev_test.go, has
