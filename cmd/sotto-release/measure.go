@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sotto-project/sotto/attestation"
+	"github.com/sotto-project/sotto/transparency"
 	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/release/build"
 	"github.com/sotto-project/sotto/transparency/release/measure"
@@ -156,7 +157,7 @@ func measured(r *release.Release, name string) (*release.Image, error) {
 	}
 	if len(found) == 1 {
 		if found[0].Revoked != "" {
-			return nil, fmt.Errorf("%w: %s was withdrawn: %s", errDiffers, found[0].Name, found[0].Revoked)
+			return nil, fmt.Errorf("image %s: %w", found[0].Name, transparency.Refuse(release.CodeRevoked, "withdrawn: %s", found[0].Revoked))
 		}
 		return found[0], nil
 	}
