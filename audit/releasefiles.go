@@ -202,14 +202,7 @@ func withdrawn(r *release.Release) (n int) {
 func described(file []byte, r *release.Release) *Release {
 	out := &Release{Verified: r, Name: clean(r.Tag), Repository: clean(r.Repository), Commit: clean(r.Commit), Workflow: clean(r.Publisher)}
 	if len(r.Images) > 0 { // of several images the first; all are of one commit
-		i := r.Images[0]
-		out.Image = hex.EncodeToString(i.Digest[:])
-		if i.SBOM != [32]byte{} {
-			out.SBOM = hex.EncodeToString(i.SBOM[:])
-		}
-		if i.Provenance != [32]byte{} {
-			out.Provenance = hex.EncodeToString(i.Provenance[:])
-		}
+		out.describe(&r.Images[0])
 	}
 	f, err := release.ParseFile(file)
 	if err != nil {
@@ -221,6 +214,22 @@ func described(file []byte, r *release.Release) *Release {
 		}
 	}
 	return out
+}
+
+// describe says what is known of one image.
+func (r *Release) describe(i *release.Image) {
+	r.Image, r.SBOM, r.Provenance, r.Launches = hex.EncodeToString(i.Digest[:]), "", "", nil
+	if i.SBOM != [32]byte{} {
+		r.SBOM = hex.EncodeToString(i.SBOM[:])
+	}
+	if i.Provenance != [32]byte{} {
+		r.Provenance = hex.EncodeToString(i.Provenance[:])
+	}
+	for _, m := range i.Measurements {
+		if recipe, ok := i.Recipe.Inputs[release.LaunchInput(m.Name)]; ok {
+			r.Launches = append(r.Launches, ReleaseLaunch{clean(m.Name), clean(recipe)})
+		}
+	}
 }
 
 // logIndex reads where in its log a bundle says that it is. The bundle was
@@ -265,7 +274,7 @@ func (f *ReleaseFiles) Find(ctx context.Context, digest [32]byte, at time.Time) 
 		for _, i := range v.Images {
 			if i.Digest == digest {
 				out := described(b, v)
-				out.Image, out.SBOM, out.Provenance = hex.EncodeToString(i.Digest[:]), hex.EncodeToString(i.SBOM[:]), hex.EncodeToString(i.Provenance[:])
+				out.describe(&i)
 				return out, nil
 			}
 		}

@@ -37,10 +37,19 @@ type Release struct {
 	Log        string `json:"log,omitempty"`
 	LogIndex   string `json:"log_index,omitempty"`
 	Image      string `json:"image,omitempty"` // SHA-256 of the image's bytes
+	// Launches say from what the image's launch measurements were computed.
+	Launches []ReleaseLaunch `json:"launches,omitempty"`
 
 	// Verified is what was verified: what it allows restricts the nodes of the
 	// epochs that name it.
 	Verified *release.Release `json:"-"`
+}
+
+// A ReleaseLaunch is the recipe of one launch measurement. Only its holder's own
+// files say whether it gives the measurement: sotto-release re-derive.
+type ReleaseLaunch struct {
+	Name   string `json:"name"` // of the measurements
+	Recipe string `json:"recipe"`
 }
 
 // Missing names what does not lead on.

@@ -51,9 +51,11 @@ func (e *env) auditImage() *cobra.Command {
 		Long: `Looks in a folder of release files for the one with DIGEST (of the file, as
 statements name it; of the release; or of an image in it), verifies it under your
 own trust for releases, and prints repository, commit, SBOM, provenance and the
-index in the log, or which of them is missing. No network.
+index in the log, or which of them is missing; of an image whose launch measurement
+was computed, from what. No network.
 
-To build it again and compare: sotto-release reproduce.
+To build it again and compare: sotto-release reproduce. To compute again what its
+machines measure, from firmware and image files: sotto-release re-derive.
 
 Exit codes: 0 everything is there and verified; 10 refused, or something is
 missing; 1 failed; 2 usage.`,
@@ -98,6 +100,9 @@ func showRelease(w io.Writer, r *audit.Release, asJSON bool) error {
 				value = "MISSING"
 			}
 			fmt.Fprintf(&b, "%-12s %s\n", row[0], value)
+		}
+		for _, l := range r.Launches {
+			fmt.Fprintf(&b, "%-12s %s: %s\n", "launch of", l.Name, l.Recipe)
 		}
 		if _, err := io.WriteString(reportText{w}, b.String()); err != nil {
 			return err

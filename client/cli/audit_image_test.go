@@ -46,7 +46,7 @@ func aRelease(t *testing.T) (dir, trust string, file, image [32]byte, w *rt.Worl
 	prov := statement(release.TypeProvenance, map[string]any{"buildDefinition": map[string]any{"buildType": "x",
 		"resolvedDependencies": []any{map[string]any{"digest": map[string]any{"gitCommit": rt.Commit}}}}})
 	m := release.ImageManifest{Role: "node", Repository: rt.Repository, Commit: rt.Commit, Tag: "v1.2.3",
-		Recipe: release.Recipe{Type: "https://sotto-project.github.io/release/build/v1", Command: "sotto-release make", Inputs: map[string]string{"go": "go1.26.0"}},
+		Recipe: release.Recipe{Type: "https://sotto-project.github.io/release/build/v1", Command: "sotto-release make", Inputs: map[string]string{"go": "go1.26.0", release.LaunchInput(attestationtest.ImageOn(attestation.SNP).Name): "vmm=qemu vcpus=4"}},
 		SBOM:   sha256.Sum256(sbom), Provenance: sha256.Sum256(prov), Measurements: []attestation.Image{attestationtest.ImageOn(attestation.SNP)}}
 	m.VerityRoot, _ = attestation.VerityRoot(m.Measurements[0].CommandLines[0])
 	var bundles [][]byte
@@ -90,7 +90,7 @@ func TestAuditExplainsImages(t *testing.T) {
 		if code != 0 || err != nil {
 			t.Fatalf("%d %v\n%s", code, err, stdout)
 		}
-		for _, want := range []string{rt.Repository, rt.Commit, fmt.Sprintf("%x", image), "log index", "SBOM"} {
+		for _, want := range []string{rt.Repository, rt.Commit, fmt.Sprintf("%x", image), "log index", "SBOM", "launch of    SIMULATED lab image: vmm=qemu vcpus=4"} {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("no %q in\n%s", want, stdout)
 			}
@@ -99,7 +99,7 @@ func TestAuditExplainsImages(t *testing.T) {
 			t.Errorf("%s", stdout)
 		}
 	}
-	if stdout, code, err := explain(file, "--json"); code != 0 || !json.Valid([]byte(stdout)) {
+	if stdout, code, err := explain(file, "--json"); code != 0 || !json.Valid([]byte(stdout)) || !strings.Contains(stdout, `"recipe": "vmm=qemu vcpus=4"`) {
 		t.Errorf("%d %v %s", code, err, stdout)
 	}
 	t.Run("AT-42 in no file", func(t *testing.T) {

@@ -19,7 +19,6 @@ import (
 	"github.com/sotto-project/sotto/internal/durable"
 	"github.com/sotto-project/sotto/transparency/release"
 	"github.com/sotto-project/sotto/transparency/release/build"
-	"github.com/sotto-project/sotto/transparency/release/measure"
 )
 
 // progress prints lines to stderr: stdout is for results.
@@ -223,32 +222,6 @@ func listed(head string, skipped []build.Skipped) string {
 		return ""
 	}
 	return head + strings.Join(names, ", ")
-}
-
-func measureCommand() *cobra.Command {
-	return &cobra.Command{Use: "image-measure FILE", Args: cobra.ExactArgs(1), Short: "Compute what a machine measures of an image",
-		Long: `Computes from a unified kernel image (UKI with systemd-stub) what a machine that
-boots it attests: the Authenticode digest and PCR 4, PCR 11, the kernel command line
-and the dm-verity root in it. Prints JSON.
-
-What depends on more than the image is not computed, and the output says so: firmware
-(PCR 0 and 2; SEV-SNP's launch measurement, for which no maintained Go library could
-be had; TDX's MRTD) and the kernel's own events (PCR 9, RTMR 2).`,
-		Example: `  sotto-release image-measure node.efi`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := readFile(args[0], measure.MaxImage)
-			if err != nil {
-				return err
-			}
-			u, err := measure.Image(b)
-			if errors.Is(err, measure.ErrUnsupported) {
-				return err
-			}
-			if err != nil {
-				return fmt.Errorf("%w: %v", errMalformed, err)
-			}
-			return printJSON(cmd.OutOrStdout(), u)
-		}}
 }
 
 func keyCommand() *cobra.Command {

@@ -35,11 +35,12 @@ const about = `Makes releases, judges them, and builds them again.
 
 A release is one file: statements about programs, images and models, each signed
 and in a public log, with the proof. Clients believe a machine only if what it
-measured is in such a file. Five steps, by different people:
+measured is in such a file. Six steps, by different people:
 
   publisher   sotto-release make --config release.yaml --tag v1.2.3 --out DIR
   anybody     sotto-release reproduce DIR/release.jsonl --trust trust.json --source CHECKOUT
   reviewer    sotto-release endorse DIR/release.jsonl --trust trust.json --config me.yaml --out FILE
+  anybody     sotto-release re-derive FILE --trust trust.json --firmware OVMF.fd --uki node.efi
   anybody     sotto-release verify FILE --trust trust.json
   whoever may sotto-release revoke FILE --kind image --digest HEX --reason WHY ...
 
@@ -64,7 +65,7 @@ func run(args []string) int {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	for _, c := range []*cobra.Command{makeCommand(), verifyCommand(), reproduceCommand(), endorseCommand(), revokeCommand(), measureCommand(), keyCommand()} {
+	for _, c := range []*cobra.Command{makeCommand(), verifyCommand(), reproduceCommand(), endorseCommand(), revokeCommand(), measureCommand(), launchCommand(), rederiveCommand(), keyCommand()} {
 		check := c.Args
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -90,23 +91,27 @@ var errDiffers = errors.New("what was built is not what was released")
 // errPartial is a release of which not everything can be built again here.
 var errPartial = errors.New("not everything that was released was built again; --except names what need not be")
 
+// The same of values that were computed again.
+var (
+	errNotDerived    = errors.New("what was computed is not what was released")
+	errPartlyDerived = errors.New("not everything that can be computed was compared; --except names what need not be")
+)
+
 func exitCode(err error) int {
 	var usage usageError
+	var firmware *measure.FirmwareError
 	code := release.CodeOf(err)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, build.ErrUnsupported), errors.Is(err, measure.ErrUnsupported), errors.Is(err, errPartial), code == bundle.CodeVersion:
+	case errors.Is(err, build.ErrUnsupported), errors.Is(err, measure.ErrUnsupported), errors.Is(err, errPartial), errors.Is(err, errPartlyDerived), code == bundle.CodeVersion:
 		return exitUnsupported
-	case code == release.CodeFormat, code == release.CodeTrust, code == bundle.CodeFormat, errors.Is(err, errMalformed):
+	case code == release.CodeFormat, code == release.CodeTrust, code == bundle.CodeFormat, errors.Is(err, build.ErrMalformed), errors.As(err, &firmware):
 		return exitMalformed
-	case code != transparency.Code(""), errors.Is(err, errDiffers):
+	case code != transparency.Code(""), errors.Is(err, errDiffers), errors.Is(err, errNotDerived):
 		return exitRefused
 	}
 	return exitFailed
 }
-
-// errMalformed is an image that cannot be read.
-var errMalformed = errors.New("malformed")

@@ -6,6 +6,7 @@ package release
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -61,10 +62,16 @@ type ImageManifest struct {
 
 // A Recipe says how to build the same again.
 type Recipe struct {
-	Type    string            `json:"type"`    // URI
-	Command string            `json:"command"` // for people
-	Inputs  map[string]string `json:"inputs"`  // "go": "go1.26.0"
+	Type    string `json:"type"`    // URI
+	Command string `json:"command"` // for people
+	// Inputs have "go": "go1.26.0", and "launch NAME" with how a machine is started
+	// whose launch measurement is that of the measurements called NAME.
+	Inputs map[string]string `json:"inputs"`
 }
+
+// LaunchInput is the name of an input that says how a machine is started
+// (measure.Recipe).
+func LaunchInput(measurements string) string { return "launch " + measurements }
 
 // A ModelManifest is the predicate of a model: the subject is the SHA-256 of its
 // weights.
@@ -179,13 +186,18 @@ func parseHead(payload []byte) (*head, error) {
 }
 
 // ParseMeasurements reads a JSON list of images as a policy and a manifest have
-// them.
-func ParseMeasurements(b []byte) ([]attestation.Image, error) {
+// them. A derive that is not nil completes each before anything is asked of it.
+func ParseMeasurements(b []byte, derive func(*attestation.Image) error) ([]attestation.Image, error) {
 	var out []attestation.Image
 	if err := strict(b, &out); err != nil {
 		return nil, refuse(CodeFormat, "measurements: %v", err)
 	}
 	for i := range out {
+		if derive != nil {
+			if err := derive(&out[i]); err != nil {
+				return nil, fmt.Errorf("measurements of %q: %w", out[i].Name, err)
+			}
+		}
 		if what := out[i].Incomplete(); what != "" {
 			return nil, refuse(CodeFormat, "measurements of %q: no %s", out[i].Name, what)
 		}

@@ -74,6 +74,9 @@ type Machine struct {
 	Role string `yaml:"role"`
 	// Measurements is a file with a JSON list of images as a policy has them.
 	Measurements string `yaml:"measurements"`
+	// Launches are how a machine on SEV-SNP is started. Each gives the measurements
+	// of one name their launch measurement, or is compared with the one there.
+	Launches []Launch `yaml:"launches"`
 	// Command builds it again, for people.
 	Command string `yaml:"command"`
 	// VerityRoot is the root hash that every command line carries, if there is one.
@@ -81,6 +84,27 @@ type Machine struct {
 	// IMAPolicy and IMAFiles are files of which the SHA-256 is released.
 	IMAPolicy string `yaml:"ima_policy"`
 	IMAFiles  string `yaml:"ima_files"`
+}
+
+// A Launch is how a hypervisor starts a machine on SEV-SNP.
+type Launch struct {
+	// Image is the name of the measurements, which are of platform snp.
+	Image string `yaml:"image"`
+	// VMM is qemu (QEMU 9.1 and KVM of Linux 6.11, or later) or ec2.
+	VMM string `yaml:"vmm"`
+	// VCPUs is how many virtual processors it has.
+	VCPUs int `yaml:"vcpus"`
+	// CPU is QEMU's -cpu, such as EPYC-Genoa, or a signature such as 0xa10f10; of ec2
+	// none.
+	CPU string `yaml:"cpu"`
+	// Features are SEV_FEATURES: 1, or 33 with debug_swap.
+	Features uint64 `yaml:"features"`
+	// Firmware is the OVMF file (-bios).
+	Firmware string `yaml:"firmware"`
+	// Kernel and Initrd, if given, are started directly (-kernel, -initrd), with the
+	// one command line of the measurements (-append).
+	Kernel string `yaml:"kernel"`
+	Initrd string `yaml:"initrd"`
 }
 
 // A Model is one set of weights.

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/internal/durable"
 	"github.com/sotto-project/sotto/transparency/release"
 )
@@ -274,8 +275,26 @@ func (m *machine) into(out *release.ImageManifest) error {
 	if err != nil {
 		return err
 	}
-	if out.Measurements, err = release.ParseMeasurements(b); err != nil {
+	launches := map[string]Launch{}
+	for _, l := range m.Launches {
+		if _, twice := launches[l.Image]; twice {
+			return fmt.Errorf("launches: two for %q", l.Image)
+		}
+		launches[l.Image] = l
+	}
+	out.Measurements, err = release.ParseMeasurements(b, func(i *attestation.Image) error {
+		l, ok := launches[i.Name]
+		if !ok {
+			return nil
+		}
+		delete(launches, i.Name)
+		return l.into(i, &out.Recipe)
+	})
+	if err != nil {
 		return err
+	}
+	for name := range launches {
+		return fmt.Errorf("launches: no measurements are called %q", name)
 	}
 	out.VerityRoot = m.VerityRoot
 	if m.Command != "" {

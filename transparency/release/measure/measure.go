@@ -1,16 +1,21 @@
 // Copyright 2026 The Sotto Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package measure computes from a unified kernel image what a machine that boots
-// it will attest, so that expected values need not be copied from a machine.
+// Package measure computes from files what a machine that boots them will attest,
+// so that expected values need not be copied from a machine: PCR 4 and 11 from a
+// unified kernel image, and SEV-SNP's MEASUREMENT from an OVMF file and what
+// QEMU starts with it.
 //
-// It is pure: an image in, values out. What depends on more than the image it
-// leaves out and says so: firmware (PCR 0, 2, launch measurements, MRTD), the
-// kernel's own events (PCR 9, RTMR 2), and everything after the kernel starts.
+// It is pure: files in, values out; it has been compared with what others
+// publish, and boots nothing. What it cannot know it leaves out and says so: PCR 0
+// and 2, TDX's MRTD, an SVSM, the kernel's own events (PCR 9, RTMR 2), and
+// everything after the kernel starts.
 //
 // Sources: systemd-stub(7); systemd, src/boot/uki.c and src/fundamental/uki.c,
 // v252 and v257; Windows Authenticode Portable Executable Signature Format; TCG
-// PC Client Platform Firmware Profile 1.06, Sections 2.3.4.5 and 3.3.4.5.
+// PC Client Platform Firmware Profile 1.06, Sections 2.3.4.5 and 3.3.4.5; AMD
+// 56860 (SEV-SNP ABI), SNP_LAUNCH_UPDATE; AMD APM volume 2, Appendix B; edk2,
+// OvmfPkg/ResetVector; QEMU, target/i386/sev.c; Linux, arch/x86/kvm/svm/sev.c.
 package measure
 
 import (
@@ -85,7 +90,8 @@ type UKI struct {
 
 // missing is what an image alone does not say.
 var missing = []string{
-	"PCR 0 and 2, SEV-SNP MEASUREMENT, TDX MRTD and RTMR 0: of the firmware, and on SEV-SNP of the machine's shape",
+	"SEV-SNP MEASUREMENT: of the firmware and the machine's shape too; launch-measure computes it",
+	"PCR 0 and 2, TDX MRTD and RTMR 0: of the firmware",
 	"PCR 9 and RTMR 2: the kernel's own events, which differ between kernel versions; take them from one boot of this image",
 }
 
@@ -135,6 +141,25 @@ func Image(b []byte) (*UKI, error) {
 	u.VerityRoot, _ = attestation.VerityRoot(u.CommandLine)
 	u.boot()
 	return u, nil
+}
+
+// phases are what systemd extends PCR 11 with on its way up (systemd-pcrphase), in
+// order.
+var phases = []string{"enter-initrd", "leave-initrd", "sysinit", "ready"}
+
+// Phase says after which phases of systemd PCR 11 has a value: "" before any,
+// "enter-initrd:leave-initrd" after two. ok is false if after none of them.
+func (u *UKI) Phase(pcr11 attestation.Digest) (after string, ok bool) {
+	r := register(u.PCR11)
+	for i := 0; ; i++ {
+		if attestation.Digest(r) == pcr11 {
+			return strings.Join(phases[:i], ":"), true
+		}
+		if i == len(phases) {
+			return "", false
+		}
+		r.extend([]byte(phases[i]))
+	}
 }
 
 // boot computes what firmware and stub measure of an image that is known.

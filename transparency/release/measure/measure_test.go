@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sotto-project/sotto/attestation"
 	"github.com/sotto-project/sotto/transparency/release/measure"
 )
 
@@ -112,6 +113,36 @@ const (
 	goldenPCR11  = "613db55a6924fdbc6f84e3639fb8c8e4468a602e68ea84b6f8752d0765260d58"
 )
 
+// phases are what systemd-measure 252 gave for PCR 11 further up.
+var phases = map[string]string{
+	"enter-initrd":                            "a53fd9d1cb8456e9906e072d9892db6147c5a2dcf7290834e2e17420745941b6",
+	"enter-initrd:leave-initrd":               "c720e150a9fa32e9e2f8a39886f82cca0dc60121181a595c35c9c0c895b29373",
+	"enter-initrd:leave-initrd:sysinit:ready": "2710f38be2ac1048d1edaa7fce86059f1b8b3be2a71ce6f0b60267bd4c121ccf",
+}
+
+func TestPhases(t *testing.T) {
+	u, err := measure.Image(uki("252.39-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, ok := u.Phase(u.PCR11); after != "" || !ok {
+		t.Errorf("before any: %q %v", after, ok)
+	}
+	for want, pcr11 := range phases {
+		var d attestation.Digest
+		if err := d.UnmarshalText([]byte(pcr11)); err != nil {
+			t.Fatal(err)
+		}
+		if after, ok := u.Phase(d); after != want || !ok {
+			t.Errorf("%q %v, want %q", after, ok, want)
+		}
+		d[0] ^= 1
+		if after, ok := u.Phase(d); ok {
+			t.Errorf("another value is after %q", after)
+		}
+	}
+}
+
 func TestOtherTools(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, b []byte) string {
@@ -144,8 +175,11 @@ func TestOtherTools(t *testing.T) {
 		t.Logf("systemd-measure 252 is not installed")
 		return
 	}
-	ask(hex.EncodeToString(u.PCR11[:]), tool, "calculate", "--bank=sha256", "--phase=:", "--linux="+k, "--osrel="+file("osrel", osrel),
-		"--cmdline="+file("cmdline", cmdline), "--initrd="+file("initrd", initrd))
+	of := []string{"calculate", "--bank=sha256", "--linux=" + k, "--osrel=" + file("osrel", osrel), "--cmdline=" + file("cmdline", cmdline), "--initrd=" + file("initrd", initrd)}
+	ask(hex.EncodeToString(u.PCR11[:]), tool, append(of, "--phase=:")...)
+	for after, pcr11 := range phases {
+		ask(pcr11, tool, append(of, "--phase="+after)...)
+	}
 }
 
 // TestImagesOfDoubt: where loaders may see different things there is no value.
