@@ -183,18 +183,11 @@ did not spend.
 			defer func() { err = errors.Join(err, w.Close()) }()
 			ctx, info := cmd.Context(), cmd.ErrOrStderr()
 			cfg.Payments = nil // it is open here
-			c, err := client.New(cfg)
+			c, sets, epoch, err := keysetsOf(ctx, cfg)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			sets, epoch, err := c.Sets(ctx)
-			if err != nil {
-				return err
-			}
-			if sets == nil {
-				return &client.Error{Code: client.CodePayment, Detail: fmt.Sprintf("nobody pays in epoch %d: there is no bank whose tables could be looked into", epoch)}
-			}
 			n, err := w.Find(epoch, wallet.Sources{Table: func(keyset [32]byte) iter.Seq2[credits.TableEntry, error] {
 				if k, ok := sets.Find(keyset); ok {
 					return table(ctx, c, k, info)
@@ -254,22 +247,33 @@ func untilEmptyLine(in io.Reader) (b []byte, err error) {
 	return b, nil
 }
 
+// keysetsOf makes a client that does not pay, to look into a bank's tables, and
+// says which keysets there are. The client is the caller's to close.
+func keysetsOf(ctx context.Context, cfg client.Config) (*client.Client, *credits.Set, uint64, error) {
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	sets, epoch, err := c.Sets(ctx)
+	if err == nil && sets == nil {
+		err = &client.Error{Code: client.CodePayment, Detail: fmt.Sprintf("nobody pays in epoch %d: there is no bank whose tables could be looked into", epoch)}
+	}
+	if err != nil {
+		c.Close()
+		return nil, nil, 0, err
+	}
+	return c, sets, epoch, nil
+}
+
 // restore makes the wallet and closes it again.
 func (p *purse) restore(cmd *cobra.Command, cfg client.Config, seed redact.Secret) error {
 	ctx, info := cmd.Context(), cmd.ErrOrStderr()
 	cfg.Payments = nil // there is no wallet yet
-	c, err := client.New(cfg)
+	c, sets, epoch, err := keysetsOf(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	sets, epoch, err := c.Sets(ctx)
-	if err != nil {
-		return err
-	}
-	if sets == nil {
-		return &client.Error{Code: client.CodePayment, Detail: fmt.Sprintf("nobody pays in epoch %d: there is no bank whose tables could be looked into", epoch)}
-	}
 	from, done, err := p.sources(ctx, c, sets, info)
 	if err != nil {
 		return err

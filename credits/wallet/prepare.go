@@ -110,23 +110,14 @@ func (s *state) found(r *foundRecord) error {
 	if p == nil || p.state != preparedGone {
 		return errState
 	}
-	var back uint64
-	for i, c := range r.coins {
-		if s.known(ref{p.keyset, p.generation, p.first + uint64(i)}) {
-			return errState
-		}
-		back += 1 << c.exponent
-	}
+	first := ref{p.keyset, p.generation, p.first}
 	held := uint64(1) << p.class
-	if back > held {
+	back, ok := s.fits(first, r.coins, held)
+	if !ok {
 		return errState
 	}
 	delete(s.prepared, r.coin)
-	for i, c := range r.coins {
-		t := token{ref: ref{p.keyset, p.generation, p.first + uint64(i)}, exponent: c.exponent, output: c.output}
-		s.tokens[t.ref] = &t
-		s.mark(t.ref)
-	}
+	s.take(first, r.coins)
 	s.unspend(p.epoch, back)
 	s.event(Event{p.epoch, "spend", held - back})
 	return nil

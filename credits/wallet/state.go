@@ -264,32 +264,44 @@ func (s *state) settled(r *settledRecord) error {
 	if !ok {
 		return errState
 	}
-	var back uint64
-	for i, c := range r.coins {
-		if s.known(ref{p.keyset, p.generation, p.first + uint64(i)}) {
-			return errState
-		}
-		back += 1 << c.exponent
-	}
 	held := uint64(1) << p.class
 	if p.pass == 1 {
 		held = 0
 	}
-	if back > held {
+	first := ref{p.keyset, p.generation, p.first}
+	back, ok := s.fits(first, r.coins, held)
+	if !ok {
 		return errState
 	}
 	s.end(p)
-	for i, c := range r.coins {
-		t := token{ref: ref{p.keyset, p.generation, p.first + uint64(i)}, exponent: c.exponent, output: c.output}
-		s.tokens[t.ref] = &t
-		s.mark(t.ref)
-	}
+	s.take(first, r.coins)
 	if p.pass == 0 {
 		s.unspend(p.epoch, back)
 	}
 	s.closed[r.hash] = closed{p.epoch, r.state, r.used, held - back, back}
 	s.event(Event{p.epoch, "spend", held - back})
 	return nil
+}
+
+// fits says what change on the blanks from first on is worth, and whether none of
+// it is there already and it is no more than was held.
+func (s *state) fits(first ref, coins []made, held uint64) (back uint64, ok bool) {
+	for i, c := range coins {
+		if s.known(ref{first.keyset, first.generation, first.index + uint64(i)}) {
+			return 0, false
+		}
+		back += 1 << c.exponent
+	}
+	return back, back <= held
+}
+
+// take takes change into the wallet.
+func (s *state) take(first ref, coins []made) {
+	for i, c := range coins {
+		t := token{ref: ref{first.keyset, first.generation, first.index + uint64(i)}, exponent: c.exponent, output: c.output}
+		s.tokens[t.ref] = &t
+		s.mark(t.ref)
+	}
 }
 
 func (s *state) unspend(epoch, units uint64) {
