@@ -318,7 +318,7 @@ func (e *env) walletExport() *cobra.Command {
 		Long: `Writes the whole wallet, seed and coins, to a new FILE (mode 0600), to be imported
 on another machine. This copy does nothing more from then on: two that went on from
 one state would spend the same coins. The file is as good as the money; import it
-once, and remove it.
+once, and remove it. The policy, with its limits, does not go along.
 ` + walletExits,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -342,7 +342,7 @@ func (e *env) walletImport() *cobra.Command {
 		Short: "Make a wallet of an exported file",
 		Long: `Makes a wallet of a FILE that sotto wallet export wrote, in the folder that the
 trust file names. Remove the file afterwards: imported twice, it makes two wallets
-that spend the same coins.
+that spend the same coins. It has no policy yet: set limits anew (sotto wallet policy).
 ` + walletExits,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
