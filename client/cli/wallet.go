@@ -369,7 +369,11 @@ func (e *env) buy(cmd *cobra.Command, units uint64, class uint8) error {
 	if err := c.Buy(cmd.Context(), wire.TokenCoin, 0, slices.Repeat([]uint8{class}, int(n))); err != nil {
 		return begun(c, before, err)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "bought     %d coins of %d units, %d units in all\n", n, uint64(1)<<class, n<<class)
+	many := "s"
+	if n == 1 {
+		many = ""
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "bought     %d coin%s of %d units, %d units in all\n", n, many, uint64(1)<<class, n<<class)
 	return showMoney(cmd.Context(), cmd.OutOrStdout(), c, false, nil)
 }
 
