@@ -182,6 +182,9 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
+	if err := validBank(&c); err != nil {
+		return err
+	}
 	_, err := origin("publisher", c.Publisher)
 	return err
 }
