@@ -123,9 +123,6 @@ type env struct {
 }
 
 func (e *env) config() (client.Config, error) {
-	if e.trust == "" {
-		return client.Config{}, &usageError{errors.New("no trust file; name one with --trust (docs/trust-file.md shows one)")}
-	}
 	cfg, err := e.load(e.trust)
 	if err != nil {
 		return client.Config{}, &usageError{err}

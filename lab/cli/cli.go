@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sotto-project/sotto/client"
 	clientcli "github.com/sotto-project/sotto/client/cli"
 	"github.com/sotto-project/sotto/lab"
 )
@@ -83,7 +84,7 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
 	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand(), drillCommand())
 	running := currentTrust()
-	commands := clientcli.Commands(lab.LoadTrust, running)
+	commands := clientcli.Commands(loadTrust, running)
 	for _, c := range commands {
 		switch c.Name() {
 		case "verify":
@@ -94,6 +95,14 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	}
 	root.AddCommand(commands...)
 	return root
+}
+
+// loadTrust loads the trust file of a lab, by default the one that runs.
+func loadTrust(path string) (client.Config, error) {
+	if path == "" {
+		return client.Config{}, errors.New("no lab runs on this machine: start sotto-lab in another terminal, or name the trust file in a lab's folder with --trust")
+	}
+	return lab.LoadTrust(path)
 }
 
 func roleCommand() *cobra.Command {
