@@ -239,6 +239,8 @@ type Money struct {
 	Caught  *MoneyCaught  `json:"caught,omitempty"`
 	Doubts  int           `json:"doubts,omitempty"` // how often something came about money that nobody had signed
 	Doubt   *MoneyCaught  `json:"doubt,omitempty"`  // the last of these; nothing of it was believed
+
+	hurry bool // coins that wait are spent before their time if no other pays
 }
 
 // A MoneyRow counts tokens of one kind and worth.
@@ -290,7 +292,7 @@ func (c *Client) Money(ctx context.Context, issued func(keyset [32]byte, exponen
 	if c.cash == nil {
 		return nil, errNoWallet()
 	}
-	m := &Money{Coins: []MoneyRow{}, Keysets: []MoneyKeyset{}}
+	m := &Money{Coins: []MoneyRow{}, Keysets: []MoneyKeyset{}, hurry: !c.cash.Wait}
 	if w, err := c.current(ctx); err == nil {
 		m.Epoch = w.statement.Epoch
 	} else {
@@ -387,6 +389,10 @@ func (m *Money) Text() string {
 }
 
 func (m *Money) rows(line func(name, format string, args ...any)) {
+	wait := "wait their time"
+	if m.hurry {
+		wait += ", or until no other pays"
+	}
 	for _, r := range m.Coins {
 		name, parts := fmt.Sprintf("%s of %d", r.Kind, r.Units), []string{fmt.Sprintf("%d ready", r.Ready)}
 		if r.Kind == kinds[wire.TokenEntitlement] {
@@ -395,7 +401,7 @@ func (m *Money) rows(line func(name, format string, args ...any)) {
 		for _, p := range []struct {
 			n    int
 			what string
-		}{{r.Waiting, "wait their time"}, {r.Stale, "to be swapped"}, {r.Held, "in use"}} {
+		}{{r.Waiting, wait}, {r.Stale, "to be swapped"}, {r.Held, "in use"}} {
 			if p.n > 0 {
 				parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 			}
@@ -406,6 +412,10 @@ func (m *Money) rows(line func(name, format string, args ...any)) {
 		line("", "%s: %s", name, strings.Join(parts, ", "))
 	}
 	for _, k := range m.Keysets {
-		line("keyset", "%s, %d %ss: sold until epoch %d, spent until %d", k.ID, k.Tokens, k.Kind, k.Sold, k.Spends)
+		many := "s"
+		if k.Tokens == 1 {
+			many = ""
+		}
+		line("keyset", "%s, %d %s%s: sold until epoch %d, spent until %d", k.ID, k.Tokens, k.Kind, many, k.Sold, k.Spends)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,25 @@ type bank struct {
 	replicas           int // how many serve it
 }
 
+// validBank says what is wrong with where the bank stands.
+func validBank(c *Config) error {
+	if err := httpx.CheckReplicas(c.BankReplicas); err != nil {
+		return fmt.Errorf("router: bank_replicas: %v", err)
+	}
+	if c.Bank == "" {
+		if len(c.BankReplicas) > 0 {
+			return errors.New("router: bank_replicas: they come beside bank, which is missing")
+		}
+		return nil
+	}
+	_, err := origin("bank", c.Bank)
+	return err
+}
+
 func newBank(c *Config) (*bank, error) {
+	if err := validBank(c); err != nil {
+		return nil, err
+	}
 	if c.Bank == "" {
 		return nil, nil
 	}

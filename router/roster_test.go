@@ -231,11 +231,29 @@ func TestConfigsThatAreRefused(t *testing.T) {
 		"not a policy":        func(c *router.Config) { c.Machines, c.Policy = nil, id.Key },
 		"a group too large":   func(c *router.Config) { c.PeerGroup = 65 },
 		"bounds swapped":      func(c *router.Config) { c.MinCandidates, c.MaxCandidates = 3, 2 },
+		"cleartext bank":      func(c *router.Config) { c.Bank = "http://b.example" },
+		"a bank's port alone": func(c *router.Config) { c.Bank, c.BankReplicas = "https://b.example", []string{":8443"} },
+		"replicas of no bank": func(c *router.Config) { c.BankReplicas = []string{"10.0.0.9:8443"} },
 	} {
 		c := good
 		change(&c)
 		if _, err := router.New(c); err == nil || !strings.HasPrefix(err.Error(), "router: ") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, change := range map[string]func(*router.Config){ // without touching a file
+		"cleartext bank":      func(c *router.Config) { c.Bank = "http://b.example" },
+		"a replica's URL":     func(c *router.Config) { c.Bank, c.BankReplicas = "https://b.example", []string{"https://c.example"} },
+		"replicas of no bank": func(c *router.Config) { c.BankReplicas = []string{"10.0.0.9:8443"} },
+	} {
+		c := good
+		c.Policy = "policy.json"
+		if err := c.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		change(&c)
+		if err := c.Validate(); err == nil {
+			t.Errorf("%s: a check finds nothing", name)
 		}
 	}
 }

@@ -70,7 +70,8 @@ type Config struct {
 	// BankName is the name in the bank's certificate. Default bank.sotto.
 	BankName string `yaml:"bank_name"`
 	// BankReplicas are further addresses, as "10.0.0.9:8443", of processes that
-	// serve the same bank on the same PostgreSQL. A lost one costs the requests it had.
+	// serve the same bank on the same PostgreSQL. What one that is lost was asked is
+	// asked of the next.
 	BankReplicas []string `yaml:"bank_replicas"`
 	// MinCandidates and MaxCandidates bound k. Defaults 1 and 8.
 	MinCandidates int `yaml:"min_candidates"`
@@ -180,6 +181,9 @@ func (c Config) Validate() error {
 		if _, err := origin("nodes", s); err != nil {
 			return err
 		}
+	}
+	if err := validBank(&c); err != nil {
+		return err
 	}
 	_, err := origin("publisher", c.Publisher)
 	return err

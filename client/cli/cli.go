@@ -81,6 +81,7 @@ func Commands(load Loader, trust string) []*cobra.Command {
 		c.Flags().StringVar(&e.trust, "trust", trust, "trust file: relays, log keys, and which machines may see a prompt")
 		c.Flags().StringVar(&e.state, "state", "", "directory for what is remembered of the log; none: nothing (default: the trust file's, or the system's place)")
 		c.Flags().StringVar(&e.shaping, "shaping", "", "size-and-time policy for answers: frames, constant or off (default: the trust file's)")
+		complete(c, "shaping", "frames", "constant", "off")
 		c.SilenceUsage, c.SilenceErrors = true, true
 		args, run := c.Args, c.RunE
 		c.RunE = func(cmd *cobra.Command, given []string) error { return printable(run(cmd, given)) }
@@ -93,6 +94,13 @@ func Commands(load Loader, trust string) []*cobra.Command {
 		c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	}
 	return cmds
+}
+
+// complete has shells offer values for a flag, each with what it means behind a
+// tab, and no names of files.
+func complete(c *cobra.Command, flag string, values ...string) {
+	// The error is that of a flag that does not exist.
+	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // under returns the commands below others: they take the same flags.
@@ -115,9 +123,6 @@ type env struct {
 }
 
 func (e *env) config() (client.Config, error) {
-	if e.trust == "" {
-		return client.Config{}, &usageError{errors.New("no trust file; name one with --trust (docs/trust-file.md shows one)")}
-	}
 	cfg, err := e.load(e.trust)
 	if err != nil {
 		return client.Config{}, &usageError{err}

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,7 +109,7 @@ func (p *purse) wallet() (*wallet.Wallet, error) {
 		return nil, p.explain(err)
 	}
 	// A hint and no more: if it cannot be written, or is an old one, nothing breaks.
-	_ = durable.WriteFile(filepath.Join(p.dir, ownerFile), fmt.Appendf(nil, "%s, process %d\n", p.name, os.Getpid()), 0o600)
+	_ = durable.WriteFile(filepath.Join(p.dir, ownerFile), fmt.Appendf(nil, "%s, process %d\n", cmp.Or(p.name, "a proxy or a program of its own"), os.Getpid()), 0o600)
 	return w, nil
 }
 

@@ -6,6 +6,7 @@ package cli
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,6 +63,9 @@ type Trust struct {
 // this program; a file cannot add any.
 func LoadTrust(path string) (client.Config, error) {
 	var none client.Config
+	if path == "" {
+		return none, errors.New("no trust file; name one with --trust (docs/trust-file.md shows one)")
+	}
 	t, err := config.Load[Trust](path)
 	if err != nil {
 		return none, err

@@ -86,16 +86,12 @@ func (f *verifyFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.audit, "audit", "", "write a signed record of this verification to `FILE`, and a page to FILE.html")
 	fl.StringVar(&f.auditKey, "audit-key", "", "Ed25519 key that signs records, PEM; made if there is none (default: beside the trust file)")
 	fl.StringVar(&f.auditName, "audit-name", "", "what the signer calls itself in records")
-	complete := func(flag string, values []string) {
-		// The error is that of a flag that does not exist.
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
 	var modes []string
 	for _, m := range client.TamperModes() {
 		modes = append(modes, m.Name+"\t"+m.What)
 	}
-	complete("tamper", modes)
-	complete("at", []string{"saved\twhen it was saved"})
+	complete(cmd, "tamper", modes...)
+	complete(cmd, "at", "saved\twhen it was saved")
 }
 
 // A word is the value of --explain: a flag that may stand alone, be followed by a

@@ -63,8 +63,13 @@ The wallet is a folder of your own, named in the trust file:
   sotto wallet create              a new wallet, and the 24 words that find it again
   sotto wallet buy 1048576         units; chat and proxy pay with them by themselves
   sotto wallet status              what is there
-  sotto wallet restore             a lost wallet, from its words
+  sotto wallet history             what was bought, spent, swapped and lost
+  sotto wallet policy              limits, and a stock that is kept by itself
+  sotto wallet top                 go on with what was begun; ask for change that is owed
   sotto wallet redeem 1048576      coins back onto the account
+  sotto wallet export FILE         move it; sotto wallet import FILE, there
+  sotto wallet restore             a lost wallet, from its words
+  sotto wallet find                coins that a made-up refusal cost
 
 One process has a wallet open at a time. While sotto proxy has it, its control port
 shows it (GET /wallet). docs/wallet.md says what the bank learns and what it does not.
@@ -272,7 +277,8 @@ no units, an account has so many a mint period, and a restore does not find them
 		},
 	}
 	cmd.Flags().StringVar(&kind, "type", kindCoin, "what to buy: coin, pass or entitlement")
-	cmd.Flags().Uint8Var(&tier, "tier", 0, "the entitlements' tier, `1` to 255")
+	complete(cmd, "type", kindCoin+"\tmoney, with change", kindPass+"\tpays for one request, without change", kindEntitlement+"\topens what its tier opens, once")
+	cmd.Flags().Uint8Var(&tier, "tier", 0, "the entitlements' tier `N`, 1 to 255")
 	cmd.Flags().Uint8Var(&class, "class", 0, "buy coins of 2^`N` units (default: the trust file's class)")
 	cmd.Flags().BoolVar(&stock, "stock", false, "buy what the policy wants")
 	return cmd
@@ -311,6 +317,9 @@ func (e *env) take(cmd *cobra.Command, kind, count string, class, tier uint8) er
 	defer c.Close()
 	before := c.Begun()
 	if err := c.Buy(cmd.Context(), tokenType, tier, slices.Repeat([]uint8{class}, int(n))); err != nil {
+		if client.CodeOf(err) == credits.CodeEpoch {
+			err = fmt.Errorf("%w: the operator gives none of type %s now; ask it, or buy coins", err, kind)
+		}
 		return begun(c, before, err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "taken      %d of type %s\n", n, kind)
@@ -360,7 +369,11 @@ func (e *env) buy(cmd *cobra.Command, units uint64, class uint8) error {
 	if err := c.Buy(cmd.Context(), wire.TokenCoin, 0, slices.Repeat([]uint8{class}, int(n))); err != nil {
 		return begun(c, before, err)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "bought     %d coins of %d units, %d units in all\n", n, uint64(1)<<class, n<<class)
+	many := "s"
+	if n == 1 {
+		many = ""
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "bought     %d coin%s of %d units, %d units in all\n", n, many, uint64(1)<<class, n<<class)
 	return showMoney(cmd.Context(), cmd.OutOrStdout(), c, false, nil)
 }
 

@@ -245,6 +245,16 @@ func TestWalletBuys(t *testing.T) {
 	})
 	t.Run("export and import", func(t *testing.T) {
 		file := filepath.Join(b.dir, "moved")
+		there := filepath.Join(b.dir, "there")
+		if err := os.WriteFile(there, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{there, filepath.Join(b.dir, "absent", "file"), filepath.Join(there, "file")} { // and it goes on
+			b.sotto(cli.ExitUsage, "", "wallet", "export", bad)
+		}
+		if strings.Contains(b.sotto(cli.ExitOK, "", "wallet", "status").stdout, "MOVED") {
+			t.Error("a file that could not be written stopped the wallet")
+		}
 		b.sotto(cli.ExitOK, "", "wallet", "export", file)
 		has(t, b.sotto(cli.ExitOK, "", "wallet", "status").stdout, "MOVED")
 		b.sotto(cli.ExitFailed, "", "wallet", "import", file) // there is one already

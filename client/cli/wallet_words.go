@@ -322,22 +322,37 @@ func (e *env) walletExport() *cobra.Command {
 		Long: `Writes the whole wallet, seed and coins, to a new FILE (mode 0600), to be imported
 on another machine. This copy does nothing more from then on: two that went on from
 one state would spend the same coins. The file is as good as the money; import it
-once, and remove it.
+once, and remove it. The policy, with its limits, does not go along.
 ` + walletExits,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			// A name that cannot be written is found before this copy stops for it.
+			if err := newName(args[0]); err != nil {
+				return err
+			}
 			p, w, err := e.folder(cmd)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, w.Close()) }()
 			if err := w.Export(args[0]); err != nil {
-				return err
+				return fmt.Errorf("%w; this copy may do nothing more already: export it again, to another FILE, and import that", err)
 			}
 			errorf(cmd, "The wallet is in %s; %s does nothing more. Next, there: sotto wallet import FILE", args[0], p.dir)
 			return nil
 		},
 	}
+}
+
+// newName says what is wrong with a name for a new file.
+func newName(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return &usageError{fmt.Errorf("%s is there already: name a new file", path)}
+	}
+	if s, err := os.Stat(filepath.Dir(path)); err != nil || !s.IsDir() {
+		return &usageError{fmt.Errorf("there is no folder %s to write a file into", filepath.Dir(path))}
+	}
+	return nil
 }
 
 func (e *env) walletImport() *cobra.Command {
@@ -346,7 +361,7 @@ func (e *env) walletImport() *cobra.Command {
 		Short: "Make a wallet of an exported file",
 		Long: `Makes a wallet of a FILE that sotto wallet export wrote, in the folder that the
 trust file names. Remove the file afterwards: imported twice, it makes two wallets
-that spend the same coins.
+that spend the same coins. It has no policy yet: set limits anew (sotto wallet policy).
 ` + walletExits,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

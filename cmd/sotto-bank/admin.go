@@ -112,7 +112,22 @@ func (e *env) admin(fs *flag.FlagSet, args []string, f func(p *port) (any, error
 // A refused is the code of an answer that says that nothing was done.
 type refused string
 
-func (r refused) Error() string { return "refused: " + string(r) }
+func (r refused) Error() string {
+	next := ""
+	switch r {
+	case "account.absent":
+		next = ": no such account; sotto-bank account list shows those there are"
+	case "credit.request":
+		next = ": a value is out of bounds, or the event was something else before: account history shows it"
+	case "bank.generation":
+		next = ": no statement names this database's generation; sotto-bank health shows it, and \"The bank\" in docs/operate.md says what to do"
+	case "starting":
+		next = ": no statement is verified yet; the port's own log says why"
+	case "peer":
+		next = ": the first name of the certificate in -admin is none of the port's peers"
+	}
+	return "refused: " + string(r) + next
+}
 
 // ask sends one request and returns the answer's JSON.
 func (p *port) ask(ctx context.Context, method, path string, query url.Values, body any) (json.RawMessage, error) {
@@ -157,7 +172,7 @@ func (p *port) ask(ctx context.Context, method, path string, query url.Values, b
 
 func accountFlag(fs *flag.FlagSet) *api.Account {
 	a := new(api.Account)
-	fs.TextVar(a, "account", api.Account{}, "account `id`")
+	fs.Func("account", "account `id`, as account list shows it", func(s string) error { return a.UnmarshalText([]byte(s)) })
 	return a
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/sotto-project/sotto/credits/accounts"
@@ -52,6 +53,8 @@ Each has --help. Exit codes: 0 done; 1 failed, or it does not add up; 2 usage or
 configuration.
 `
 
+var helpWords = []string{"-h", "-help", "--help", "help"}
+
 // A command is one thing to do by hand. Its first result is an exit code.
 type command struct {
 	name  string // one or two words
@@ -76,10 +79,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, about)
 		return daemon.ExitUsage
 	}
-	switch args[0] {
-	case "-h", "-help", "--help", "help":
+	if slices.Contains(helpWords, args[0]) {
 		fmt.Fprint(stderr, about)
 		return daemon.ExitOK
+	}
+	switch args[0] {
 	case "anonymous":
 		return anonymous.Run(ctx, args[1:], stdout, stderr)
 	case "identified":
@@ -97,8 +101,31 @@ func run(args []string, stdout, stderr io.Writer) int {
 			}
 		}
 	}
-	fmt.Fprintf(stderr, "sotto-bank: no such command; sotto-bank --help lists them\n")
-	return daemon.ExitUsage
+	return group(commands, args, stderr)
+}
+
+// group answers for what is no command: the first word of several has a list of
+// them for help.
+func group(commands []command, args []string, stderr io.Writer) int {
+	code, under := daemon.ExitUsage, false
+	if len(args) == 2 && slices.Contains(helpWords, args[1]) {
+		code = daemon.ExitOK
+	}
+	for _, c := range commands {
+		if !strings.HasPrefix(c.name, args[0]+" ") {
+			continue
+		}
+		if !under && code != daemon.ExitOK {
+			fmt.Fprintf(stderr, "sotto-bank: no such command; under %s there are:\n", args[0])
+		}
+		under = true
+		fmt.Fprintf(stderr, "  sotto-bank %s --help\n", c.name)
+	}
+	if !under {
+		fmt.Fprintf(stderr, "sotto-bank: no such command; sotto-bank --help lists them\n")
+		return daemon.ExitUsage
+	}
+	return code
 }
 
 var anonymous = daemon.Role[bank.Config]{

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +17,17 @@ import (
 // replicaWait is how long one address of several may take to accept a
 // connection. A machine without power does not even refuse.
 const replicaWait = time.Second
+
+// CheckReplicas says what is wrong with addresses for [Replicas].
+func CheckReplicas(addrs []string) error {
+	for _, a := range addrs {
+		host, port, err := net.SplitHostPort(a)
+		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 || host == "" {
+			return fmt.Errorf("want host:port, have %q", a)
+		}
+	}
+	return nil
+}
 
 // Replicas has t reach one service that stands at several addresses, each
 // host:port, beside the one that URLs name. Each new connection begins with the
@@ -26,10 +38,8 @@ const replicaWait = time.Second
 // A request on a connection that breaks is not sent again here: whether it may
 // be, its sender knows.
 func Replicas(t *http.Transport, addrs []string) (*http.Transport, error) {
-	for _, a := range addrs {
-		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" {
-			return nil, fmt.Errorf("replicas: want host:port, have %q", a)
-		}
+	if err := CheckReplicas(addrs); err != nil {
+		return nil, err
 	}
 	if len(addrs) == 0 {
 		return t, nil

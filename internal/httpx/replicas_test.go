@@ -60,7 +60,7 @@ func TestReplicas(t *testing.T) {
 }
 
 func TestReplicasWantAddresses(t *testing.T) {
-	for _, bad := range []string{"", "bank", "https://bank:1", ":443", "bank:"} {
+	for _, bad := range []string{"", "bank", "https://bank:1", "https://bank", ":443", "bank:", "bank:0", "bank:65536"} {
 		if _, err := httpx.Replicas(httpx.NewTransport(nil), []string{net.JoinHostPort("ok", "1"), bad}); err == nil {
 			t.Errorf("%q: taken for an address", bad)
 		}

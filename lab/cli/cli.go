@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sotto-project/sotto/client"
 	clientcli "github.com/sotto-project/sotto/client/cli"
 	"github.com/sotto-project/sotto/lab"
 )
@@ -28,16 +29,20 @@ func New() *cobra.Command {
 		Use:   "sotto-lab",
 		Short: "Run the whole of Sotto on this machine, offline, on SIMULATED hardware",
 		Long: `Starts two relays, a gateway, a router, three nodes with a TPM in software, an
-engine with a tiny model, three witnesses, a publisher and a local
-OpenAI-compatible proxy, one process each, and shows where each listens and what
-it may see. Stays until Ctrl-C and leaves no process behind.
+engine with a tiny model, three witnesses, a publisher, the two ports of a bank
+with play money and a local OpenAI-compatible proxy, one process each, and shows
+where each listens and what it may see. Stays until Ctrl-C and leaves no process
+behind.
 
   sotto-lab                           then: sotto-lab chat, sotto-lab verify
   sotto-lab --once "Why is the sky blue?"
   sotto-lab verify                    without one: start a lab, verify it, stop
   sotto-lab audit                     follow the running lab's log, compare its mirrors
   sotto-lab tamper all                what the verifier says to changed evidence
-  sotto-lab drill                     withdraw an image and a node, and measure
+  sotto-lab wallet status             the play money; sotto-lab wallet --help says more
+  sotto-lab --payment none            without money
+  sotto-lab --banks 3 --postgres FILE three processes for the bank, on one database
+  sotto-lab drill                     withdraw an image, a chip and a node, and measure
   sotto-lab --evil list               parts that can be made hostile
   sotto-lab --evil truncate --once "Hi"
 
@@ -63,12 +68,23 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	f.BoolVar(&r.opts.Metrics, "metrics", false, "give every role that has metrics a port for them")
 	f.StringVar(&r.payment, "payment", "", "coins (play money, the default) or none (the default with a hostile part that is not about money)")
 	f.StringVar(&r.opts.Postgres, "postgres", "", "`FILE` with the connection string of an empty PostgreSQL database for the bank (default: SQLite)")
-	f.IntVar(&r.opts.Banks, "banks", 1, "how many bank processes share that database")
+	f.IntVar(&r.opts.Banks, "banks", 1, "how many processes serve the bank's anonymous port; more than one share the database of --postgres")
 	f.StringVar(&r.opts.Evil, "evil", "", "make one part hostile; `MODE` list shows them")
+	modes := []string{"list\tshow them"}
+	for _, m := range lab.Modes {
+		modes = append(modes, m.Name+"\t"+m.About)
+	}
+	offer := func(flag string, values ...string) {
+		// The error is that of a flag that does not exist.
+		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	offer("payment", "coins\tplay money", "none")
+	offer("shaping", "frames", "constant", "off")
+	offer("evil", modes...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clientcli.UsageError(err) })
 	root.AddCommand(roleCommand(), benchCommand(), tamperCommand(), simulateCommand(), drillCommand())
 	running := currentTrust()
-	commands := clientcli.Commands(lab.LoadTrust, running)
+	commands := clientcli.Commands(loadTrust, running)
 	for _, c := range commands {
 		switch c.Name() {
 		case "verify":
@@ -79,6 +95,14 @@ Exit codes: 0 stopped, or answered, or refused as it should; 1 failed; 2 usage;
 	}
 	root.AddCommand(commands...)
 	return root
+}
+
+// loadTrust loads the trust file of a lab, by default the one that runs.
+func loadTrust(path string) (client.Config, error) {
+	if path == "" {
+		return client.Config{}, errors.New("no lab runs on this machine: start sotto-lab in another terminal, or name the trust file in a lab's folder with --trust")
+	}
+	return lab.LoadTrust(path)
 }
 
 func roleCommand() *cobra.Command {

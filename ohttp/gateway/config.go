@@ -92,6 +92,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("gateway: router: %v", err)
 	}
 	if c.Bank.URL == "" {
+		if len(c.Bank.Replicas) > 0 {
+			return c, errors.New("gateway: bank: replicas come beside url, which is missing")
+		}
 		return c, nil
 	}
 	if err := c.Bank.valid(); err != nil {
@@ -105,6 +108,9 @@ func (o Origin) valid() error {
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil ||
 		u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
 		return errors.New("url must be https://host:port and nothing else")
+	}
+	if err := httpx.CheckReplicas(o.Replicas); err != nil {
+		return fmt.Errorf("replicas: %v", err)
 	}
 	return nil
 }

@@ -417,6 +417,8 @@ func TestConfigRefusesItself(t *testing.T) {
 		"a slash":       func(c *Config) { c.Router.URL = "https://r:1/" },
 		"a user":        func(c *Config) { c.Router.URL = "https://u@r:1" },
 		"bank http":     func(c *Config) { c.Bank.URL = "http://b" },
+		"no bank":       func(c *Config) { c.Bank.Replicas = []string{"b:1"} },
+		"no port":       func(c *Config) { c.Bank = Origin{URL: "https://b", Replicas: []string{"b"}} },
 		"no identity":   func(c *Config) { c.Identity = httpx.TLS{} },
 		"negative":      func(c *Config) { c.MaxRequest = -1 },
 		"negative time": func(c *Config) { c.KeyPoll = -1 },

@@ -320,8 +320,8 @@ func TestOpen(t *testing.T) {
 	if err := postgres.Create(ctx, empty, 7); err != nil {
 		t.Fatal(err)
 	}
-	if err := postgres.Create(ctx, empty, 8); err == nil {
-		t.Error("made over another")
+	if err := postgres.Create(ctx, empty, 8); err == nil || !strings.Contains(err.Error(), "name an empty one") {
+		t.Errorf("made over another, or no word on what to do: %v", err)
 	}
 	s := open(t, empty)
 	if m, err := s.Meta(ctx); err != nil || m.Generation != 7 {

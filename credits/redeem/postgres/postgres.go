@@ -112,11 +112,17 @@ func Create(ctx context.Context, conn string, generation uint64) error {
 		_, err := tx.Exec(ctx, "INSERT INTO sotto_bank.meta SELECT 1, $1, $2, 0, ("+history+")", schema, int64(generation))
 		return err
 	})
+	if e := (*pgconn.PgError)(nil); errors.As(err, &e) && e.Code == duplicateSchema {
+		return errors.New("postgres: create: this database holds the books of a bank already (schema sotto_bank): name an empty one")
+	}
 	if err != nil {
 		return fmt.Errorf("postgres: create: %w", err)
 	}
 	return nil
 }
+
+// duplicateSchema is PostgreSQL's code for a schema that is there.
+const duplicateSchema = "42P06"
 
 // Open connects to a database in which [Create] was. It refuses a server that
 // does not write through to its disk.
