@@ -457,6 +457,79 @@ func TestBegunPurchaseDoesNotFollowRequests(t *testing.T) {
 	}
 }
 
+// TestPurchaseIsNotRightBehindASwap: CT-20, where nobody waits, a swap that was begun
+// and a purchase that was begun are gone on with at two moments: side by side they
+// would say whose the coins were.
+func TestPurchaseIsNotRightBehindASwap(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	issuer := w.Issuer()
+	wl := w.Wallet(coins(6)...)
+	p := wl.Policy()
+	p.Stock = map[uint8]int{class: 4, class - 1: 2} // one coin is swapped, the others pay
+	if err := wl.SetPolicy(p); err != nil {
+		t.Fatal(err)
+	}
+	pays := func(c *client.Config) { c.Payments = &client.Payments{Wallet: wl, Issuer: issuer} }
+	issuer.Refuse(&client.Error{Code: client.CodeBank})
+	onPath(w.Mint.Bank, "/v1/swap", func(rw http.ResponseWriter, _ *http.Request) { httpx.Problem(rw, 503, "bank.store") })
+	c := w.Client(pays)
+	refused(t, c.Buy(t.Context(), wire.TokenCoin, 0, coins(1)), client.CodeBank)
+	if err := c.Top(t.Context()); err == nil || c.Begun() != 2 {
+		t.Fatalf("%d are begun, want a purchase and a swap: %v", c.Begun(), err)
+	}
+	c.Close()
+	issuer.Refuse(nil)
+	w.Mint.Bank.Intercept(nil)
+	c = w.Client(pays)
+	for i, left := range []int{1, 0} { // the swap in the first round, the purchase in the second
+		before := issuer.Asked()
+		if err := client.StockRound(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if issuer.Asked()-before != i || c.Begun() != left {
+			t.Errorf("round %d: %d purchases, %d still begun", i, issuer.Asked()-before, c.Begun())
+		}
+	}
+}
+
+// TestOneAnswerKeepsNoOther: what the bank says of one payment is about that one.
+func TestOneAnswerKeepsNoOther(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	atBlock(w, func([]byte) []byte { return nil })
+	wl := w.Wallet(coins(3)...)
+	c := w.Client(clienttest.Pays(wl))
+	var refuse atomic.Pointer[[32]byte] // nil: all of them
+	w.Mint.Bank.Intercept(func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/change" {
+				b, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(b))
+				if one := refuse.Load(); one == nil || *one == [32]byte(b) {
+					httpx.Problem(rw, 503, "bank.store")
+					return
+				}
+			}
+			h.ServeHTTP(rw, r)
+		})
+	})
+	for range 3 {
+		mustAsk(t, c)
+	}
+	c.Drain(t.Context())
+	owed := wl.Owed()
+	if len(owed) != 3 {
+		t.Fatalf("%d are owed", len(owed))
+	}
+	refuse.Store(&owed[0].HeaderHash) // the first that is asked for
+	refused(t, c.Top(t.Context()), "bank.store")
+	if left := wl.Owed(); len(left) != 1 || left[0].HeaderHash != owed[0].HeaderHash {
+		t.Errorf("%d are owed still", len(left))
+	}
+	w.Mint.Bank.Intercept(nil)
+	drained(t, c)
+	conserved(t, w, wl, c, 3*coin)
+}
+
 // first is an issuer whose answers somebody else has taken already.
 type first struct {
 	*clienttest.Issuer
