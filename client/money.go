@@ -126,6 +126,7 @@ func (c *Client) Redeem(ctx context.Context, exponent uint8, count int) (units u
 		}
 		count -= n
 	}
+	var spent error
 	for {
 		o, err := k.Wallet.Redeem(w.sets, w.statement.Epoch, digest)
 		var bad *credits.Refusal
@@ -138,12 +139,22 @@ func (c *Client) Redeem(ctx context.Context, exponent uint8, count int) (units u
 		if err == nil {
 			err = k.lastRefused()
 		}
+		if CodeOf(err) == credits.CodeSpent {
+			// A wallet that was restored has vouchers that it had redeemed before. Of
+			// those that were refused together each goes alone now, which tells.
+			spent = err
+			k.anew()
+			continue
+		}
 		if err != nil {
 			return units, orderError(err)
 		}
 		for _, v := range o.Vouchers {
 			units += 1 << v.Exponent
 		}
+	}
+	if units == 0 && spent != nil {
+		return 0, orderError(spent)
 	}
 	return units, nil
 }
@@ -283,8 +294,6 @@ type MoneyCaught struct {
 	Hint   string `json:"hint,omitempty"`
 }
 
-var kinds = map[uint8]string{wire.TokenCoin: "coin", wire.TokenVoucher: "voucher", wire.TokenPass: "pass", wire.TokenEntitlement: "entitlement"}
-
 // Money says what the wallet holds in the current epoch; where that is not to be
 // had, in the last one that the wallet knows of. issued is as in
 // [wallet.Wallet.Status], and may be nil.
@@ -321,7 +330,7 @@ func (m *Money) fill(s wallet.Status) {
 	m.Owed, m.Orders, m.Generation, m.Moved = s.Owed, s.Orders, s.Generation, s.Moved
 	m.Limits = MoneyLimits{s.Policy.PerEpoch, s.Policy.PerWindow, s.Policy.Window, s.Spent, s.SpentWindow}
 	for _, d := range s.Denominations {
-		r := MoneyRow{Kind: kinds[d.Type], Tier: d.Tier, Units: 1 << d.Exponent, Ready: d.Ready, Waiting: d.Waiting, Stale: d.Stale, Held: d.Held}
+		r := MoneyRow{Kind: credits.TypeName(d.Type), Tier: d.Tier, Units: 1 << d.Exponent, Ready: d.Ready, Waiting: d.Waiting, Stale: d.Stale, Held: d.Held}
 		if d.Type == wire.TokenEntitlement {
 			r.Units = 0
 		}
@@ -332,7 +341,7 @@ func (m *Money) fill(s wallet.Status) {
 		m.Coins = append(m.Coins, r)
 	}
 	for _, k := range s.Keysets {
-		m.Keysets = append(m.Keysets, MoneyKeyset{fmt.Sprintf("%x", k.ID[:8]), kinds[k.Type], k.Name, k.Last, k.SpendLast, k.Tokens, k.Units})
+		m.Keysets = append(m.Keysets, MoneyKeyset{fmt.Sprintf("%x", k.ID[:8]), credits.TypeName(k.Type), k.Name, k.Last, k.SpendLast, k.Tokens, k.Units})
 	}
 }
 
@@ -395,7 +404,7 @@ func (m *Money) rows(line func(name, format string, args ...any)) {
 	}
 	for _, r := range m.Coins {
 		name, parts := fmt.Sprintf("%s of %d", r.Kind, r.Units), []string{fmt.Sprintf("%d ready", r.Ready)}
-		if r.Kind == kinds[wire.TokenEntitlement] {
+		if r.Kind == credits.TypeName(wire.TokenEntitlement) {
 			name = fmt.Sprintf("%s of tier %d", r.Kind, r.Tier)
 		}
 		for _, p := range []struct {

@@ -492,6 +492,52 @@ func TestPurchaseIsNotRightBehindASwap(t *testing.T) {
 	}
 }
 
+// redeemed is an account onto which one voucher, the first that it sees, was put
+// before.
+type redeemed struct {
+	*clienttest.Issuer
+	gone  *[32]byte
+	asked int
+}
+
+func (r *redeemed) Digest(context.Context) (func([32]byte) [32]byte, error) {
+	return func(request [32]byte) [32]byte { return request }, nil
+}
+
+func (r *redeemed) Redeem(_ context.Context, o *wallet.Redeem) error {
+	r.asked++
+	for _, v := range o.Vouchers {
+		if r.gone == nil {
+			r.gone = &v.Nonce
+		}
+		if v.Nonce == *r.gone {
+			return &client.Error{Code: credits.CodeSpent, Sent: true}
+		}
+	}
+	return nil
+}
+
+// TestVouchersOfBefore: a restored wallet has vouchers that it had redeemed. They
+// keep the others from no account, and where there is nothing else that is said.
+func TestVouchersOfBefore(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl := w.Wallet(coins(4)...)
+	account := &redeemed{Issuer: w.Issuer()}
+	c := w.Client(func(c *client.Config) { c.Payments = &client.Payments{Wallet: wl, Issuer: account} })
+	units, err := c.Redeem(t.Context(), class, 3)
+	if err != nil || units != 2*coin || account.asked != 4 { // together, then each alone
+		t.Errorf("%d units, asked %d times: %v", units, account.asked, err)
+	}
+	if s := conserved(t, w, wl, c, 4*coin-units); s.Lost != coin || s.Vouchers != 0 {
+		t.Errorf("%+v", s)
+	}
+	account.gone = nil
+	units, err = c.Redeem(t.Context(), class, 1)
+	if refused(t, err, credits.CodeSpent); units != 0 {
+		t.Errorf("%d units", units)
+	}
+}
+
 // TestOneAnswerKeepsNoOther: what the bank says of one payment is about that one.
 func TestOneAnswerKeepsNoOther(t *testing.T) {
 	w := clienttest.StartPaid(t, 3)

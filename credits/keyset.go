@@ -220,3 +220,18 @@ func ParseProof(p *dleq.Proof, b [64]byte) error {
 	}
 	return nil
 }
+
+// TypeName says a token type in words.
+func TypeName(t uint8) string {
+	switch t {
+	case wire.TokenCoin:
+		return "coin"
+	case wire.TokenVoucher:
+		return "voucher"
+	case wire.TokenPass:
+		return "pass"
+	case wire.TokenEntitlement:
+		return "entitlement"
+	}
+	return "unknown"
+}

@@ -138,7 +138,7 @@ func keysList(_ context.Context, e *env, args []string) int {
 		}
 		for _, k := range set.All() {
 			id := k.ID()
-			name := ceremony.TypeName(k.Type)
+			name := credits.TypeName(k.Type)
 			if k.Name != "" {
 				name += " " + strconv.Quote(k.Name)
 			}

@@ -75,21 +75,6 @@ type Key struct {
 	Key      string `json:"key"` // hexadecimal
 }
 
-// TypeName says a token type in words.
-func TypeName(t uint8) string {
-	switch t {
-	case wire.TokenCoin:
-		return "coin"
-	case wire.TokenVoucher:
-		return "voucher"
-	case wire.TokenPass:
-		return "pass"
-	case wire.TokenEntitlement:
-		return "entitlement"
-	}
-	return "unknown"
-}
-
 func (p *Plan) templates() ([]credits.Keyset, [][]uint8) {
 	var sets []credits.Keyset
 	var exponents [][]uint8
@@ -164,7 +149,7 @@ func Run(dir string, p Plan, who string, now time.Time, random io.Reader) (t *Tr
 
 func describe(k *credits.Keyset) Keyset {
 	id := k.ID()
-	name := TypeName(k.Type)
+	name := credits.TypeName(k.Type)
 	row := Keyset{ID: hex.EncodeToString(id[:]), Type: name, Tier: k.Tier, Name: k.Name, First: k.First, Last: k.Last, SpendLast: k.SpendLast,
 		File: fmt.Sprintf("%s-%d-%x%s", name, k.First, id[:4], issue.KeySuffix)}
 	for _, x := range k.Keys {
@@ -218,7 +203,7 @@ func check(keys []*issue.Keys) (*credits.Set, error) {
 	for i, a := range sets {
 		for _, b := range sets[:i] {
 			if a.Type == b.Type && a.Tier == b.Tier && a.First <= b.Last && b.First <= a.Last {
-				return nil, fmt.Errorf("%w: %s, epoch %d", ErrOverlap, TypeName(a.Type), max(a.First, b.First))
+				return nil, fmt.Errorf("%w: %s, epoch %d", ErrOverlap, credits.TypeName(a.Type), max(a.First, b.First))
 			}
 		}
 	}

@@ -122,7 +122,7 @@ type Pick struct{ ref ref }
 func (w *Wallet) Swap(sets *credits.Set, epoch uint64, tokenType uint8, picks []Pick, exponents []uint8) (*Swap, error) {
 	sale, ok := selling(sets, tokenType, 0, epoch)
 	if !ok || tokenType != wire.TokenCoin && tokenType != wire.TokenVoucher {
-		return nil, orderError(credits.CodeEpoch, fmt.Sprintf("no tokens of type %d are on sale in epoch %d", tokenType, epoch))
+		return nil, orderError(credits.CodeEpoch, fmt.Sprintf("no %s is on sale in epoch %d", credits.TypeName(tokenType), epoch))
 	}
 	wanted, err := wants(sale, exponents, credits.MaxSwap)
 	if err != nil {
@@ -356,7 +356,7 @@ func (w *Wallet) refuse(id [32]byte, code string) error {
 func (w *Wallet) Buy(sets *credits.Set, epoch uint64, tokenType, tier uint8, exponents []uint8) (*Buy, error) {
 	sale, ok := selling(sets, tokenType, tier, epoch)
 	if !ok || tokenType == wire.TokenVoucher {
-		return nil, orderError(credits.CodeEpoch, fmt.Sprintf("no tokens of type %d are on sale in epoch %d", tokenType, epoch))
+		return nil, orderError(credits.CodeEpoch, fmt.Sprintf("no %s is on sale in epoch %d", credits.TypeName(tokenType), epoch))
 	}
 	wanted, err := wants(sale, exponents, maxBuy)
 	if err != nil {
