@@ -3,16 +3,7 @@
 
 package client
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // StockRound makes the round of a moment that was drawn for the stock, now.
-func StockRound(ctx context.Context, c *Client) error {
-	k := c.cash
-	k.turn <- struct{}{}
-	k.next = time.Time{}
-	<-k.turn
-	return k.top(ctx, false, false)
-}
+func StockRound(ctx context.Context, c *Client) error { return c.cash.top(ctx, false, false) }

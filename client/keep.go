@@ -19,35 +19,27 @@ import (
 	"github.com/sotto-project/sotto/ohttp/bhttp"
 )
 
-// keep is cash's one goroutine: whenever something is owed or missing it does
-// what it can, and tries what failed again after a growing pause.
+// keep is cash's one goroutine: it asks for what is owed when a request is over and
+// when it is due, and looks at the stock at moments that it draws: requests say
+// nothing of when those are.
 func (k *cash) keep() {
-	failed := time.Duration(0)
-	next := time.Now().Add(stockPause) // nobody nudges for the stock
+	next := time.Now().Add(drawn(stockPause))
 	for {
-		t, woken := time.NewTimer(min(time.Until(next), k.untilAsk())), false
+		t := time.NewTimer(min(time.Until(next), k.untilAsk()))
 		select {
 		case <-k.ctx.Done():
 		case <-k.wake:
-			woken = true
 		case <-t.C:
 		}
 		if t.Stop(); k.ctx.Err() != nil {
 			return
 		}
-		if !woken && time.Now().Before(next) {
+		if time.Now().Before(next) {
 			k.ask(k.ctx)
 			continue
 		}
-		switch err := k.top(k.ctx, false, false); {
-		case k.ctx.Err() != nil:
-			return
-		case err != nil:
-			failed = min(max(2*failed, time.Second), keepPause)
-			next = time.Now().Add(failed)
-		default:
-			failed, next = 0, time.Now().Add(stockPause)
-		}
+		_ = k.top(k.ctx, false, false) // what it could not do is there at the next moment
+		next = time.Now().Add(drawn(stockPause))
 	}
 }
 
@@ -135,8 +127,8 @@ func (k *cash) ask(ctx context.Context) {
 // (CT-20; docs/linking.md has the odds).
 const stockPause = 20 * time.Minute
 
-// top does one round, alone. The stock is looked at only when its time has come,
-// or when somebody needs it now; all asks for everything that is owed.
+// top does one round, alone. Where somebody waits for it now is set; all asks for
+// everything that is owed.
 func (k *cash) top(ctx context.Context, now, all bool) error {
 	select {
 	case k.turn <- struct{}{}:
@@ -144,13 +136,7 @@ func (k *cash) top(ctx context.Context, now, all bool) error {
 		return ctx.Err()
 	}
 	defer func() { <-k.turn }()
-	if !now && time.Now().Before(k.next) {
-		return k.round(ctx, false, false, all)
-	}
-	err := k.round(ctx, true, now, all)
-	d, drawErr := below(int(stockPause / time.Millisecond))
-	k.next = time.Now().Add(time.Duration(d) * time.Millisecond)
-	return errors.Join(err, drawErr)
+	return k.round(ctx, now, all)
 }
 
 // make swaps other coins for one of a class that a request needs now. Whether it
@@ -171,12 +157,10 @@ func (k *cash) make(ctx context.Context, w *world, class uint8) {
 	}
 }
 
-// round does once what there is to do: swaps, purchases and the stock only if their
-// moment has come. Sent again whenever a request is over, a purchase that was begun
-// would tell the bank's identified port the moments of an account's requests. Where
-// nobody waits, each of them has a moment of its own, too: a purchase right behind a
-// swap would say whose the coins were.
-func (k *cash) round(ctx context.Context, stock, now, all bool) error {
+// round does once what there is to do. Where nobody waits, swaps and purchases have a
+// moment of their own each: a purchase right behind a swap would say whose the coins
+// were.
+func (k *cash) round(ctx context.Context, now, all bool) error {
 	w, err := k.client.current(ctx)
 	if err != nil {
 		return err
@@ -189,16 +173,17 @@ func (k *cash) round(ctx context.Context, stock, now, all bool) error {
 	if caught := k.client.Caught(); caught != nil {
 		return errors.Join(err, caught) // what is ours is still asked for; nothing is given to somebody who was caught
 	}
-	if !stock {
-		return err
-	}
 	for _, send := range []func(context.Context, *world) (bool, error){k.swaps, k.buys} {
 		sent, sendErr := send(ctx, w)
 		if err = errors.Join(err, sendErr); sent && !now {
 			return err
 		}
 	}
-	return errors.Join(err, k.stock(ctx, w, now), k.trace(ctx, w))
+	err = errors.Join(err, k.stock(ctx, w, now))
+	if now && !all {
+		return err // a request waits: whole tables are not read beside it
+	}
+	return errors.Join(err, k.trace(ctx, w))
 }
 
 // errOwed: something is owed still.

@@ -88,7 +88,6 @@ type cash struct {
 	start sync.Once
 	wake  chan struct{} // holds one token: there is something to do
 	turn  chan struct{} // holds one token while a round is made
-	next  time.Time     // when the stock is looked at again; whoever has turn may use it
 	ctx   context.Context
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
@@ -133,9 +132,7 @@ func newCash(c *Client, p *Payments) (*cash, error) {
 		return nil, errors.New("payments without a wallet")
 	}
 	k.ctx, k.stop = context.WithCancel(context.Background())
-	first, err := below(int(stockPause / time.Millisecond))
-	k.next = time.Now().Add(time.Duration(first) * time.Millisecond)
-	return k, err
+	return k, nil
 }
 
 // open opens the wallet, if there is none yet.

@@ -82,8 +82,14 @@ func newBank(c *Config) (*bank, error) {
 // answer is no reason to give up: the bank answers equal questions equally, and
 // so does each of its replicas.
 func (b *bank) ask(ctx context.Context, u *url.URL, body []byte, size int) (out []byte, p *problem) {
-	for range b.replicas {
-		if out, p = b.askOne(ctx, u, body, size); p != errBankAway || ctx.Err() != nil {
+	for left := b.replicas; left > 0; left-- {
+		one, cancel := ctx, context.CancelFunc(func() {})
+		if end, ok := ctx.Deadline(); ok { // one that stands still leaves time for the others
+			one, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(left))
+		}
+		out, p = b.askOne(one, u, body, size)
+		cancel()
+		if p != errBankAway || ctx.Err() != nil {
 			break
 		}
 	}

@@ -923,6 +923,17 @@ func TestBankReplicas(t *testing.T) {
 	}
 }
 
+// TestBankReplicaStandsStill: one that accepts and says nothing leaves the others time.
+func TestBankReplicaStandsStill(t *testing.T) {
+	p := newPaid(t, 1, func(w *world, c *router.Config) {
+		still, _ := serveTLS(t, must(w.ca.Issue("bank.sotto", "127.0.0.1")), true, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		c.Bank, c.BankReplicas = "https://"+still, []string{strings.TrimPrefix(c.Bank, "https://")}
+	})
+	if c := p.changed(p.all()); c.State != wire.ChangeUsed {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestPaymentModes: a spend where nobody pays, and none where everybody does,
 // are refused before anybody is asked.
 func TestPaymentModes(t *testing.T) {
