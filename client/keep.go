@@ -218,6 +218,13 @@ func (k *cash) owed(ctx context.Context, w *world, all bool) (err error) {
 			return errors.Join(err, askErr)
 		case askErr != nil: // about this one: the others are asked for all the same
 			err = errors.Join(err, askErr)
+		case c.Ended() && o.Epoch < w.statement.Epoch && c.Generation < w.statement.MintGeneration:
+			// What the bank signed before it was restored, kept back since by somebody on
+			// the way, proves nothing against it.
+			k.suspect(refuse(credits.CodeGeneration, "change came from generation %d of the bank's database; by now it is %d; the bank is asked again", c.Generation, w.statement.MintGeneration))
+			if all {
+				err = errors.Join(err, errOwed)
+			}
 		case !k.take(o.HeaderHash, c, w) && all:
 			err = errors.Join(err, errOwed)
 		}

@@ -782,6 +782,31 @@ func TestFalseChange(t *testing.T) {
 	})
 }
 
+// TestChangeFromBeforeARestore: CT-21, what the bank signed in an older generation,
+// and somebody kept back until a statement names a newer one, is asked for again and
+// accuses nobody.
+func TestChangeFromBeforeARestore(t *testing.T) {
+	w := clienttest.StartPaid(t, 3)
+	wl := w.Wallet(coins(1)...)
+	c := w.Client(clienttest.Pays(wl))
+	atBlock(w, func([]byte) []byte { return nil })
+	onPath(w.Mint.Bank, "/v1/change", func(rw http.ResponseWriter, _ *http.Request) { httpx.Problem(rw, 503, "bank.store") })
+	mustAsk(t, c)
+	c.Drain(t.Context())
+	c.Close()
+	w.Epoch(time.Now().Add(-time.Second), time.Hour)
+	atBank(w, func(c *wire.Change) bool { c.Generation--; return true })
+	c = w.Client(clienttest.Pays(wl))
+	refused(t, c.Top(t.Context()), credits.CodePending)
+	_, last := c.Doubts()
+	if refused(t, last, credits.CodeGeneration); c.Caught() != nil {
+		t.Error(c.Caught())
+	}
+	w.Mint.Bank.Intercept(nil)
+	drained(t, c)
+	conserved(t, w, wl, c, coin)
+}
+
 // isProof checks that what was kept in a wallet's folder proves something to
 // somebody who has only it and the statement.
 func isProof(t testing.TB, w *world, dir string) {
